@@ -1,0 +1,1 @@
+"""The WeChat side of kfsession: contract, ledger, API client and the Celery worker."""
