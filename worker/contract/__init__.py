@@ -1,0 +1,1 @@
+"""What producers, workers and dashboards agree on: requests, records, codes and settings; no I/O."""

@@ -1,0 +1,262 @@
+"""Turns the `KF_*` environment variables (and `.env`) into checked `Settings`.
+
+Nothing is read at import: `load()` reads, and raises `InvalidSettings` with one line that names the
+variable. Secrets are `SecretStr`, so that no repr or log shows them; each can come as `…_FILE` too.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import json
+import os
+import re
+import tomllib
+import urllib.parse
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import pydantic
+import pydantic_settings
+from pydantic import Field, SecretStr
+
+#: Where `kfsession up` says which embedded server this directory runs: {"url": …, "pid": …}.
+EMBEDDED_FILE = Path(".kfsession/ledger.json")
+#: The ledger when nothing else is said.
+DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
+
+_SECRETS = ("appsecret", "access_token", "redis_url", "broker_url")
+_REDIS_SCHEMES = ("redis", "rediss", "unix", "sentinel")
+
+
+class InvalidSettings(ValueError):
+    """A setting is wrong; the text is one line that names the variable and the mend."""
+
+
+class Account(pydantic.BaseModel):
+    """One Official Account and where its access token comes from: exactly one source."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    appid: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    appsecret: SecretStr | None = None
+    access_token: SecretStr | None = None
+    access_token_file: Path | None = None
+    access_token_url: SecretStr | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _check_source(self) -> Self:
+        sources = ("appsecret", "access_token", "access_token_file", "access_token_url")
+        given = [name for name in sources if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"account {self.appid}: give exactly one of {', '.join(sources)}"
+                f" (given: {', '.join(given) or 'none'})"
+            )
+        return self
+
+
+class Settings(pydantic_settings.BaseSettings):
+    """Every setting; times in seconds unless the name says otherwise."""
+
+    model_config = pydantic_settings.SettingsConfigDict(
+        env_prefix="KF_", env_file=".env", env_ignore_empty=True, frozen=True, extra="ignore"
+    )
+
+    #: The ledger: redis://, rediss://, unix:// or sentinel://:pw@h1:26379,h2:26379/NAME/0.
+    redis_url: SecretStr | None = None
+    #: The Celery broker; the ledger's server when unset.
+    broker_url: SecretStr | None = None
+    #: Names the keys, the queues and kombu's own keys.
+    key_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")] = "kf"
+    api_base_url: str = "https://api.weixin.qq.com"
+    appid: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] = None
+    appsecret: SecretStr | None = None
+    access_token: SecretStr | None = None
+    access_token_file: Path | None = None
+    access_token_url: SecretStr | None = None
+    #: TOML with one [[account]] table for each of several accounts.
+    accounts_file: Path | None = None
+    #: Calls a worker process makes at the same time.
+    concurrency: Annotated[int, Field(ge=1, le=1000)] = 64
+    #: Life of an escalation, and of a batch request, that names none.
+    ttl_seconds: Annotated[float, Field(ge=1, le=172800)] = 1800
+    batch_ttl_seconds: Annotated[float, Field(ge=1, le=172800)] = 28800
+    #: Total time one call to WeChat may take; leases derive from it.
+    call_timeout_seconds: Annotated[float, Field(ge=0.5, le=60)] = 10
+    #: Submit returns or raises within it.
+    submit_timeout_seconds: Annotated[float, Field(ge=0.1, le=60)] = 2
+    #: How long a read of who is online is good for.
+    presence_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 5
+    #: How long a final record is kept, in hours.
+    retention_hours: Annotated[float, Field(gt=0, le=8760)] = 168
+    log_format: Literal["json", "console"] | None = None
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _read_secret_files(cls, values: dict[str, Any]) -> dict[str, Any]:
+        for name in _SECRETS:
+            variable = f"KF_{name.upper()}_FILE"
+            path = os.environ.get(variable)
+            if not path or name == "access_token":  # that one is a source of its own, re-read
+                continue
+            if values.get(name):
+                raise ValueError(f"{variable}: KF_{name.upper()} is set too; give one of them")
+            try:
+                values[name] = Path(path).read_text().strip()
+            except OSError as error:
+                raise ValueError(f"{variable}: cannot read {path!r}: {error.strerror}") from None
+        return values
+
+    @pydantic.field_validator("redis_url", "broker_url")
+    @classmethod
+    def _check_redis_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        url = value.get_secret_value()
+        if url.partition("://")[0] not in _REDIS_SCHEMES or "://" not in url:
+            raise ValueError(f"{redact_url(url)!r} must start with redis://, rediss://, unix:// "
+                             "or sentinel://")
+        if url.startswith("sentinel://") and not sentinel_parts(url):
+            raise ValueError("sentinel://:password@host1:26379,host2:26379/NAME/0 is the form")
+        return value
+
+    @pydantic.field_validator("api_base_url")
+    @classmethod
+    def _check_api_base_url(cls, value: str) -> str:
+        parts = urllib.parse.urlsplit(value)
+        if parts.username or parts.password or parts.query or parts.fragment or not parts.hostname:
+            raise ValueError(f"{redact_url(value)!r} must be scheme://host[:port] and no more")
+        if parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname)):
+            return value.rstrip("/")
+        raise ValueError(f"{value!r} must be https; only loopback may be asked over http")
+
+    @pydantic.model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.appsecret is not None and self.appid is None:
+            raise ValueError("KF_APPID: missing; KF_APPSECRET needs it")
+        if self.accounts_file is not None and self._credentials():
+            raise ValueError(
+                "KF_ACCOUNTS_FILE: credentials are also set in the environment; keep one of them"
+            )
+        return self
+
+    def _credentials(self) -> dict[str, Any]:
+        names = ("appsecret", "access_token", "access_token_file", "access_token_url")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+    def accounts(self) -> tuple[Account, ...]:
+        """The accounts a worker serves; empty when no credentials are set.
+
+        Raises InvalidSettings when the accounts file, or the mix of credentials, is wrong.
+        """
+        if self.accounts_file is not None:
+            return _read_accounts(self.accounts_file)
+        if not self._credentials():
+            return ()
+        try:
+            return (Account(appid=self.appid or "default", **self._credentials()),)
+        except pydantic.ValidationError as error:
+            raise InvalidSettings(f"KF_ACCESS_TOKEN: {_message(error)}") from None
+
+    @functools.cached_property
+    def ledger_url(self) -> str:
+        """Where the ledger is; may hold a password, so show it through `redact_url`."""
+        if self.redis_url is not None:
+            return self.redis_url.get_secret_value()
+        return _embedded_url() or DEFAULT_REDIS_URL
+
+    @property
+    def celery_url(self) -> str:
+        """Where the Celery broker is, in the same spelling as the ledger."""
+        return self.broker_url.get_secret_value() if self.broker_url else self.ledger_url
+
+    @property
+    def lease_seconds(self) -> float:
+        """A claim outlives a token fetch and a call, each at its full timeout."""
+        return 2 * self.call_timeout_seconds + 5
+
+    def default_ttl_seconds(self, lane: str) -> float:
+        """The life of a request in `lane` that names none."""
+        return self.batch_ttl_seconds if lane == "batch" else self.ttl_seconds
+
+
+def load(**overrides: Any) -> Settings:
+    """Read the environment; raises InvalidSettings with one line that names the variable."""
+    try:
+        return Settings(**overrides)
+    except pydantic.ValidationError as error:
+        raise InvalidSettings(_message(error)) from None
+
+
+def sentinel_parts(url: str) -> tuple[list[tuple[str, int]], str, int, str | None] | None:
+    """Split a sentinel URL into hosts, master name, database and password; None if malformed."""
+    form = re.fullmatch(
+        r"sentinel://(?::(?P<pw>[^@]*)@)?(?P<hosts>[^/@]+)/(?P<name>[^/]+)(?:/(?P<db>\d+))?", url
+    )
+    if form is None:
+        return None
+    hosts = []
+    for each in form["hosts"].split(","):
+        host, _, port = each.rpartition(":") if ":" in each else (each, "", "26379")
+        if not host or not port.isdigit():
+            return None
+        hosts.append((host, int(port)))
+    password = urllib.parse.unquote(form["pw"]) if form["pw"] else None
+    return hosts, form["name"], int(form["db"] or 0), password
+
+
+def redact_url(url: str) -> str:
+    """`url` without its password and query, fit for a person's eyes."""
+    return re.sub(r"://.*@", "://***@", url.partition("?")[0])
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _embedded_url() -> str | None:
+    """The embedded server that a running `kfsession up` announced in this directory."""
+    try:
+        announced = json.loads(EMBEDDED_FILE.read_text())
+        os.kill(announced["pid"], 0)
+        return str(announced["url"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _read_accounts(path: Path) -> tuple[Account, ...]:
+    try:
+        tables = tomllib.loads(path.read_text()).get("account", [])
+        accounts = tuple(Account.model_validate(table) for table in tables)
+    except OSError as error:
+        raise InvalidSettings(
+            f"KF_ACCOUNTS_FILE: cannot read {str(path)!r}: {error.strerror}"
+        ) from None
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidSettings(f"KF_ACCOUNTS_FILE: {str(path)!r} is no TOML: {error}") from None
+    except pydantic.ValidationError as error:
+        raise InvalidSettings(f"KF_ACCOUNTS_FILE: {_message(error, prefix='')}") from None
+    appids = [account.appid for account in accounts]
+    if not accounts or len(set(appids)) < len(appids):
+        raise InvalidSettings(
+            f"KF_ACCOUNTS_FILE: {str(path)!r} must hold [[account]] tables, each appid once"
+        )
+    return accounts
+
+
+def _message(error: pydantic.ValidationError, prefix: str = "KF_") -> str:
+    """One line for the first breach; the value is shown unless it is a secret."""
+    first = error.errors(include_url=False)[0]
+    text = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return text
+    name = str(first["loc"][0])
+    shown = "" if name in _SECRETS or name == "access_token_url" else f"{first['input']!r}: "
+    return f"{prefix}{name.upper() if prefix else name}: {shown}{text}"

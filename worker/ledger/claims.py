@@ -1,0 +1,123 @@
+"""What a worker holds and hands back: a `Claim` comes from the ledger, a `Settlement` returns to it."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from worker.contract import record
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A leased, fenced right to work on one request, with what the work needs to know."""
+
+    id: str
+    #: Refuses the write of a holder whose lease ran out.
+    fence: int
+    appid: str
+    openid: str
+    #: Agents in order of preference.
+    targets: tuple[str, ...]
+    #: Targets found wrong in an earlier delivery.
+    out: frozenset[str]
+    #: The agent that may be called at once; None when `renew` has to name one first.
+    calling: str | None
+    #: The agent who may have been given this fan unseen.
+    doubt: str | None
+    #: Why it last waited, and how often in a row it waited for that.
+    reason: record.Reason | None
+    strikes: int
+    #: Transient and unsure attempts so far, in this generation.
+    attempt_count: int
+    #: Create calls so far.
+    api_calls: int
+    #: Failures of our own code in a row.
+    crashes: int
+    is_cancelled: bool
+    is_overdue: bool
+    #: When the lease ends, on this process's monotonic clock, in seconds.
+    lease_ends: float
+
+    @classmethod
+    def parse(cls, row: Sequence[Any], *, lease_ends: float) -> Claim:
+        """Read what `claiming.lua` answers."""
+        return cls(
+            id=row[0],
+            fence=int(row[1]),
+            appid=row[2],
+            openid=row[3],
+            targets=tuple(row[4].split("|")),
+            out=frozenset(filter(None, row[5].split("|"))),
+            calling=row[6] or None,
+            doubt=row[7] or None,
+            reason=record.Reason(row[8]) if row[8] else None,
+            attempt_count=int(row[9]),
+            api_calls=int(row[10]),
+            strikes=int(row[11]),
+            crashes=int(row[12]),
+            is_cancelled=bool(int(row[13])),
+            is_overdue=bool(int(row[14])),
+            lease_ends=lease_ends,
+        )
+
+    def lease_left_seconds(self) -> float:
+        """Seconds until another worker may take this request."""
+        return self.lease_ends - time.monotonic()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What a doorbell's ids came to: perhaps a claim, and the ids still to do."""
+
+    claim: Claim | None
+    rest: tuple[str, ...]
+    #: Ids that no record stands behind.
+    unknown: tuple[str, ...] = ()
+    #: False when the claim to settle was not ours any more, so that nothing was written.
+    settled: bool = True
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """What a delivery learned about the fan, to be written with its next step."""
+
+    #: As the script reads it: empty keeps what is there, `-` clears, else the agent in doubt.
+    mark: str = ""
+
+    @classmethod
+    def about(cls, kf_account: str) -> Doubt:
+        """The fan may have been given to `kf_account`."""
+        return cls(mark=kf_account)
+
+    @classmethod
+    def cleared(cls) -> Doubt:
+        """It is known who serves the fan."""
+        return cls(mark="-")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """The calls a delivery made, and what they taught; absolute numbers, so that writing twice is safe."""
+
+    attempt_count: int
+    api_calls: int
+    #: New attempts, oldest first; the last one is call number `api_calls`.
+    attempts: tuple[record.Attempt, ...] = ()
+    doubt: Doubt = Doubt()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """What became of a claim: a final status, or `waiting` for `wait_seconds`."""
+
+    status: record.Status
+    progress: Progress
+    reason: record.Reason | None = None
+    wait_seconds: float = 0.0
+    served_by: str | None = None
+    strikes: int = 0
+    crashes: int = 0
+    out: frozenset[str] = frozenset()

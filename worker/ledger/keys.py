@@ -1,0 +1,132 @@
+"""Names every structure of the ledger; `scripts/prelude.lua` builds the same names.
+
+Every key starts with `{<prefix>}:`, so that one server holds many deployments and a key says whose it
+is. `<index>` is a status, with what tells its members apart behind it: `queued:<lane>`,
+`waiting:<reason>`, `failed:<reason>`, `expired[:<reason>]`, `cancelled[:<reason>]`; the others stand
+alone. Times are integer milliseconds since 1970.
+
+| key                      | type   | what it holds                                              | read by   |
+| ------------------------ | ------ | ---------------------------------------------------------- | --------- |
+| request:<id>             | hash   | one record; its fields are listed at `RECORD_FIELDS`       | everybody |
+| index:<index>            | zset   | ids in that state, scored by submitted_at                  | everybody |
+| events                   | stream | one entry a change of state: id, status, reason            | everybody |
+| due                      | zset   | every live id, scored by when the waiting room must act:   | worker    |
+|                          |        | queued: its next ring; calling: the end of its lease;      |           |
+|                          |        | waiting: its wake time or its deadline, whichever is first |           |
+| retention                | zset   | every final id, scored by when it is removed               | worker    |
+| fan:<appid>:<openid>     | string | the id of the fan's newest request                         | producers |
+| doubt:<appid>:<openid>   | string | the agent who may have been given this fan unseen          | worker    |
+| key:<appid>:<key>        | string | an idempotency key: "<id> <digest>"; expires               | producers |
+| token:<appid>            | hash   | the account's access token, shared by all workers          | worker    |
+| token:<appid>:lock       | string | who refreshes it now; expires                              | worker    |
+| accounts                 | hash   | appid -> when a worker last announced it                   | producers |
+| workers                  | hash   | worker -> JSON {version, slots, at}                        | everybody |
+| counters                 | hash   | name -> how often something odd was seen                   | everybody |
+| dead                     | list   | newest 1,000 refused broker entries, as JSON               | everybody |
+| schema                   | string | the ledger's layout number                                 | everybody |
+"""
+
+from __future__ import annotations
+
+from worker.contract import record, request
+
+#: Most entries the dead list keeps.
+DEAD_ENTRIES = 1000
+#: How much of a refused entry is kept, in characters.
+DEAD_ENTRY_CHARACTERS = 4096
+
+#: What a record's hash can hold; a field that is absent has no value or is zero.
+RECORD_FIELDS = {
+    "appid": "the account",
+    "openid": "the fan",
+    "targets": "agents in order of preference, joined by |",
+    "lane": "escalation or batch",
+    "status": "see Status",
+    "reason": "why it waits, failed, or last waited",
+    "submitted_at": "ms",
+    "updated_at": "ms, of the last change of state",
+    "deadline_at": "ms",
+    "next_attempt_at": "ms, while waiting",
+    "finished_at": "ms, once final",
+    "served_by": "the agent who has the fan",
+    "attempts": "transient and unsure attempts of this generation",
+    "calls": "create calls in all",
+    "generation": "one more for each retry; absent is 1",
+    "key": "idempotency key",
+    "metadata": "the producer's JSON, untouched",
+    "a0 … a4": "newest attempts: at, kf_account, errcode, elapsed_ms, error; joined by spaces, - is none",
+    "m0 … m4": "of the same attempt: rid, errmsg",
+    "fence": "how often it was claimed; a stale claim's write is refused (private)",
+    "holder": "whose claim it is (private)",
+    "calling": "the agent being asked; empty when none yet (private)",
+    "strikes": "how often in a row it waited for the same reason (private)",
+    "crashes": "failures of our own code in a row (private)",
+    "cancel": "taken back during a call, or while the fan is unsure (private)",
+    "out": "targets found wrong, joined by | (private)",
+    "kept_until": "ms; its idempotency key must not outlive it (private)",
+}
+
+
+class Keys:
+    """The keys of one deployment."""
+
+    def __init__(self, prefix: str) -> None:
+        #: What every key starts with; the one KEYS argument of every script.
+        self.base = f"{{{prefix}}}:"
+        self.events = self.base + "events"
+        self.due = self.base + "due"
+        self.retention = self.base + "retention"
+        self.accounts = self.base + "accounts"
+        self.workers = self.base + "workers"
+        self.counters = self.base + "counters"
+        self.dead = self.base + "dead"
+        self.schema = self.base + "schema"
+
+    def request(self, request_id: str) -> str:
+        """A record."""
+        return f"{self.base}request:{request_id}"
+
+    def index(self, status: record.Status, detail: str = "") -> str:
+        """The ids of one state; `detail` is the lane while queued, else the reason."""
+        return f"{self.base}index:{status}" + (f":{detail}" if detail else "")
+
+    def fan(self, appid: str, openid: str) -> str:
+        """The fan's newest request."""
+        return f"{self.base}fan:{appid}:{openid}"
+
+    def doubt(self, appid: str, openid: str) -> str:
+        """The agent who may have been given this fan unseen."""
+        return f"{self.base}doubt:{appid}:{openid}"
+
+    def key(self, appid: str, key: str) -> str:
+        """An idempotency key."""
+        return f"{self.base}key:{appid}:{key}"
+
+    def token(self, appid: str) -> str:
+        """The account's shared access token."""
+        return f"{self.base}token:{appid}"
+
+
+def details(status: record.Status) -> tuple[str, ...]:
+    """What the indexes of `status` are told apart by."""
+    waits = (
+        record.Reason.AGENT_OFFLINE,
+        record.Reason.AGENT_FULL,
+        record.Reason.TRANSIENT,
+        record.Reason.TOKEN,
+        record.Reason.RATE_LIMITED,
+        record.Reason.QUOTA,
+        record.Reason.ACCOUNT_BLOCKED,
+        record.Reason.PAUSED,
+    )
+    match status:
+        case record.Status.QUEUED:
+            return tuple(request.Lane)
+        case record.Status.WAITING:
+            return waits
+        case record.Status.FAILED:
+            return tuple(reason for reason in record.Reason if reason not in waits)
+        case record.Status.EXPIRED | record.Status.CANCELLED:
+            return ("", *waits, record.Reason.UNCONFIRMED)
+        case _:
+            return ("",)

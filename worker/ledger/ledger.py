@@ -1,0 +1,310 @@
+"""The ledger's steps, for producers and workers: each is one atomic script, so a crash cannot split it.
+
+`submit → claim → renew* → settle` is the life of a request seen from here; `wake` and `purge` are the
+waiting room's, `cancel` and `retry` an operator's. Every step may be sent again when its reply was
+lost: scripts recognise their own work by id, holder or fence.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import redis
+
+from worker import errors
+from worker.contract import record, request, settings
+from worker.ledger import attempts, claims, keys
+from worker.ledger import scripts as lua
+
+#: How long an idempotency key is kept at least, in ms.
+KEY_MS = 24 * 3600 * 1000
+
+_BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+def new_id() -> str:
+    """A request id: 20 characters that sort by time, 52 bits of them random."""
+    number = time.time_ns() // 1_000_000 << 52 | secrets.randbits(52)
+    return "".join(_BASE32[number >> shift & 31] for shift in range(95, -1, -5))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What a submit came to: `how` is new, joined (the fan's live request) or repeated (the key's)."""
+
+    id: str
+    status: record.Status
+    how: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Woken:
+    """What one pass over the due ids did."""
+
+    taken: int
+    expired: int
+    lost_leases: tuple[str, ...]
+    ring: Mapping[request.Lane, tuple[str, ...]]
+
+
+class Ledger:
+    """One deployment's requests in one Redis."""
+
+    def __init__(self, client: redis.Redis, config: settings.Settings) -> None:
+        self.client = client
+        self.keys = keys.Keys(config.key_prefix)
+        self._config = config
+        self._lease_ms = round(config.lease_seconds * 1000)
+        self._scripts = lua.Scripts(
+            client,
+            self.keys.base,
+            retention_ms=round(config.retention_hours * 3600 * 1000),
+            url=config.ledger_url,
+        )
+
+    # -- producers ---------------------------------------------------------------------------------
+
+    def submit(self, wish: request.SessionRequest, request_id: str) -> Receipt:
+        """Write `wish` under `request_id`; sending it again under the same id is safe.
+
+        Raises InvalidRequest when the ledger refuses it, LedgerUnavailable when Redis did not answer.
+        """
+        answer = self._scripts.run("submit", *self._submit_arguments(wish, request_id))
+        return _receipt(answer, wish, request_id)
+
+    def submit_many(
+        self, wishes: Sequence[tuple[request.SessionRequest, str]]
+    ) -> list[Receipt | request.InvalidRequest]:
+        """Write many (wish, id) pairs in one round trip; what is refused stands in its place."""
+        calls = [self._submit_arguments(wish, request_id) for wish, request_id in wishes]
+        receipts: list[Receipt | request.InvalidRequest] = []
+        answers = self._scripts.run_many("submit", calls)
+        for answer, (wish, request_id) in zip(answers, wishes, strict=True):
+            try:
+                receipts.append(_receipt(answer, wish, request_id))
+            except request.InvalidRequest as error:
+                receipts.append(error)
+        return receipts
+
+    def _submit_arguments(
+        self, wish: request.SessionRequest, request_id: str
+    ) -> tuple[lua.Argument, ...]:
+        default_seconds = self._config.default_ttl_seconds(wish.lane)
+        return (
+            request_id,
+            wish.appid or "",
+            wish.openid,
+            "|".join(wish.targets),
+            wish.lane.value,
+            wish.ttl_ms(default_seconds, datetime.datetime.now(datetime.UTC)),
+            wish.key or "",
+            wish.digest,
+            wish.metadata_json,
+            KEY_MS,
+        )
+
+    # -- workers -----------------------------------------------------------------------------------
+
+    def claim(self, ids: Sequence[str], holder: str, *, again: bool = False) -> claims.Taken:
+        """Take the oldest queued escalation, else the first claimable of `ids`.
+
+        `holder` names the delivery; `again` says that an earlier try of it had no answer.
+        """
+        lease_ends = self._lease_ends()
+        answer = self._scripts.run("claim", holder, self._lease_ms, int(again), *ids)
+        return _taken(answer, ids, lease_ends)
+
+    def settle(
+        self,
+        claim: claims.Claim,
+        settlement: claims.Settlement,
+        next_ids: Sequence[str],
+        holder: str,
+        *,
+        take_next: bool = True,
+        again: bool = False,
+    ) -> claims.Taken:
+        """Write what became of `claim` and, unless told not to, take the next request with it."""
+        progress = settlement.progress
+        packed = _packed(progress)
+        following = (holder, self._lease_ms, int(again), *next_ids) if take_next else ()
+        lease_ends = self._lease_ends()
+        written, *taken = self._scripts.run(
+            "settle",
+            claim.id,
+            claim.fence,
+            settlement.status.value,
+            settlement.reason or "",
+            round(settlement.wait_seconds * 1000),
+            progress.doubt.mark,
+            settlement.served_by or "",
+            progress.attempt_count,
+            progress.api_calls,
+            settlement.strikes,
+            settlement.crashes,
+            "|".join(sorted(settlement.out)),
+            len(progress.attempts),
+            *packed,
+            *following,
+        )
+        answer = taken[0] if taken else (0, ())
+        return _taken(answer, next_ids, lease_ends, settled=written == "ok")
+
+    def renew(
+        self, claim: claims.Claim, kf_account: str, progress: claims.Progress
+    ) -> claims.Claim:
+        """Keep `claim` for a call to `kf_account`, who stands in the ledger before the call.
+
+        Raises LeaseLost when the claim is somebody else's, or the request was taken back meanwhile.
+        """
+        lease_ends = self._lease_ends()
+        answer = self._scripts.run(
+            "renew",
+            claim.id,
+            claim.fence,
+            kf_account,
+            self._lease_ms,
+            progress.doubt.mark,
+            progress.attempt_count,
+            progress.api_calls,
+            len(progress.attempts),
+            *_packed(progress),
+        )
+        if answer == "lost":
+            raise errors.LeaseLost(f"{claim.id}: its lease ran out and it was taken back")
+        return dataclasses.replace(
+            claim,
+            calling=kf_account,
+            is_cancelled=answer == "cancelled",
+            lease_ends=lease_ends,
+        )
+
+    def release(self, ids: Sequence[str]) -> None:
+        """Ids of a doorbell that were not started are due again at once."""
+        if ids:
+            self._scripts.run("release", *ids)
+
+    def _lease_ends(self) -> float:
+        """Taken before the script runs, so that we think the lease over before Redis does."""
+        return time.monotonic() + self._lease_ms / 1000
+
+    # -- the waiting room ----------------------------------------------------------------------------
+
+    def wake(self, limit: int, may_ring: Mapping[request.Lane, bool]) -> Woken:
+        """Take up to `limit` due ids: bury, take back, wake, and say which to ring."""
+        taken, expired, lost, *rings = self._scripts.run(
+            "wake", limit, *(int(may_ring[lane]) for lane in request.Lane)
+        )
+        ring = {lane: tuple(ids) for lane, ids in zip(request.Lane, rings, strict=True)}
+        return Woken(taken=taken, expired=expired, lost_leases=tuple(lost), ring=ring)
+
+    def purge(self, limit: int) -> int:
+        """Remove up to `limit` final records whose retention is over; returns how many."""
+        return int(self._scripts.run("purge", limit))
+
+    def announce(self, worker: str, about: Mapping[str, Any], appids: Sequence[str]) -> None:
+        """Say that `worker` lives and serves `appids`; a minute's silence means it is gone.
+
+        Raises SchemaTooNew when a newer release has written this ledger.
+        """
+        now_ms = time.time_ns() // 1_000_000
+        with self._scripts.reaching(writes=True), self.client.pipeline() as pipe:
+            pipe.set(self.keys.schema, record.SCHEMA, nx=True)
+            pipe.get(self.keys.schema)
+            pipe.hset(self.keys.workers, worker, json.dumps({**about, "at": now_ms}))
+            for appid in appids:
+                pipe.hset(self.keys.accounts, appid, now_ms)
+            schema = int(pipe.execute()[1])
+        if schema > record.SCHEMA:
+            raise errors.SchemaTooNew(
+                f"the ledger has schema {schema} and this release writes {record.SCHEMA}: upgrade it"
+            )
+
+    def depart(self, worker: str) -> None:
+        """Say that `worker` is gone."""
+        with self._scripts.reaching(writes=True):
+            self.client.hdel(self.keys.workers, worker)
+
+    # -- operators -----------------------------------------------------------------------------------
+
+    def cancel(self, request_id: str) -> str:
+        """Take a request back.
+
+        Returns `cancelled`; `asked` when a call under way, or a read-back, decides first; else the
+        final status that stands, or `unknown`.
+        """
+        return str(self._scripts.run("cancel", request_id))
+
+    def retry(self, request_id: str) -> tuple[str, str]:
+        """Run a failed, expired or cancelled request again.
+
+        Returns (`queued`, lane); or why not: `unknown`, `live` and `succeeded` with the status that
+        stands, `superseded` with the fan's other live request.
+        """
+        ttls = (self._config.default_ttl_seconds(lane) for lane in request.Lane)
+        what, *detail = self._scripts.run("retry", request_id, *(round(ttl * 1000) for ttl in ttls))
+        return str(what), str(detail[0]) if detail else ""
+
+    def bury(self, entry: str, *, queue: str, why: str) -> None:
+        """Put a refused broker entry on the dead list; its newest thousand are kept."""
+        now_ms = time.time_ns() // 1_000_000
+        dead = {"at": now_ms, "queue": queue, "error": why, "entry": entry[: keys.DEAD_ENTRY_CHARACTERS]}
+        with self._scripts.reaching(writes=True), self.client.pipeline() as pipe:
+            pipe.lpush(self.keys.dead, json.dumps(dead, ensure_ascii=False))
+            pipe.ltrim(self.keys.dead, 0, keys.DEAD_ENTRIES - 1)
+            pipe.hincrby(self.keys.counters, "dead_entries", 1)
+            pipe.execute()
+
+    def count(self, name: str) -> None:
+        """Count something odd, for `status` to show."""
+        with self._scripts.reaching(writes=True):
+            self.client.hincrby(self.keys.counters, name, 1)
+
+
+def _packed(progress: claims.Progress) -> list[lua.Argument]:
+    first = progress.api_calls - len(progress.attempts)
+    return [
+        part
+        for number, attempt in enumerate(progress.attempts, start=first)
+        for part in attempts.pack(attempt, number)
+    ]
+
+
+def _taken(
+    answer: Sequence[Any], ids: Sequence[str], lease_ends: float, *, settled: bool = True
+) -> claims.Taken:
+    used, unknown, *row = answer
+    return claims.Taken(
+        claim=claims.Claim.parse(row[0], lease_ends=lease_ends) if row else None,
+        rest=tuple(ids[used:]),
+        unknown=tuple(unknown),
+        settled=settled,
+    )
+
+
+def _receipt(answer: Sequence[str], wish: request.SessionRequest, request_id: str) -> Receipt:
+    how, *detail = answer
+    if how != "refused":
+        return Receipt(id=detail[0], status=record.Status(detail[1]), how=how)
+    why, known = detail
+    raise request.InvalidRequest(
+        {
+            "which_account": (
+                f"appid: missing, and the ledger knows several accounts; name one of {known}"
+                if known
+                else "appid: missing, and no worker has announced an account yet; start one, or name it"
+            ),
+            "unknown_account": f"appid: {wish.appid!r}: no worker serves it; known are {known}",
+            "id_taken": f"id: {known!r} is another fan's request; make a new id",
+            "key_reused": (
+                f"key: {wish.key!r} was used for another request, {known}, which {request_id}"
+                " differs from; use a new key, or send the same request"
+            ),
+        }[why]
+    )

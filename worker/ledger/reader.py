@@ -1,0 +1,267 @@
+"""Answers questions about the ledger for people and dashboards; the worker never imports it.
+
+Counts are the sizes of the indexes, so they cannot disagree with the records.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import heapq
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import redis
+
+from worker.contract import errcodes, record, request
+from worker.ledger import attempts, keys
+
+#: How many records one round trip reads.
+_PAGE = 200
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which records a listing wants; None asks for all."""
+
+    status: record.Status | None = None
+    reason: record.Reason | None = None
+    lane: request.Lane | None = None
+    appid: str | None = None
+    openid: str | None = None
+    kf_account: str | None = None
+    errcode: int | None = None
+    since: datetime.datetime | None = None
+    until: datetime.datetime | None = None
+
+    def admits(self, one: record.Record) -> bool:
+        """Whether `one` is wanted."""
+        return (
+            self.status in (None, one.status)
+            and self.reason in (None, one.reason)
+            and self.lane in (None, one.lane)
+            and self.appid in (None, one.appid)
+            and self.openid in (None, one.openid)
+            and (self.kf_account is None or self.kf_account in one.targets)
+            and self.errcode in (None, one.errcode)
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One change of state."""
+
+    #: The stream's own id, to go on from.
+    position: str
+    at: datetime.datetime
+    id: str
+    status: record.Status
+    reason: record.Reason | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The event as plain JSON values."""
+        at = self.at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return {
+            "position": self.position,
+            "at": at,
+            "id": self.id,
+            "status": self.status,
+            "reason": self.reason,
+        }
+
+
+class Reader:
+    """A deployment's records, as they stand."""
+
+    def __init__(self, client: redis.Redis, prefix: str) -> None:
+        self._client = client
+        self._keys = keys.Keys(prefix)
+
+    def get(self, request_id: str) -> record.Record | None:
+        """One record, or None for an unknown id."""
+        return self._read([request_id])[0]
+
+    def newest_of_fan(self, openid: str, appid: str | None = None) -> record.Record | None:
+        """The fan's newest request; without `appid` in whichever account has the newest."""
+        appids = [appid] if appid else self.accounts()
+        ids = self._client.mget([self._keys.fan(each, openid) for each in appids]) if appids else []
+        found = [one for one in self._read([each for each in ids if each]) if one]
+        return max(found, key=lambda one: one.submitted_at, default=None)
+
+    def by_key(self, key: str, appid: str | None = None) -> record.Record | None:
+        """The request an idempotency key stands for."""
+        appids = [appid] if appid else self.accounts()
+        used = self._client.mget([self._keys.key(each, key) for each in appids]) if appids else []
+        return next((self.get(each.split(" ")[0]) for each in used if each), None)
+
+    def list(self, wanted: Filter, limit: int) -> tuple[list[record.Record], bool]:
+        """The newest `limit` records that `wanted` admits, newest first, and whether more follow."""
+        ids = self._ids_newest_first(wanted)
+        found: list[record.Record] = []
+        while page := list(itertools.islice(ids, _PAGE)):
+            for one in self._read(page):
+                if one is None or not wanted.admits(one):
+                    continue
+                if len(found) == limit:
+                    return found, True
+                found.append(one)
+        return found, False
+
+    def counts(self) -> dict[record.Status, dict[str, int]]:
+        """How many requests are in each state, told apart by lane or reason; empty ones left out."""
+        names = [(status, detail) for status in record.Status for detail in keys.details(status)]
+        with self._client.pipeline(transaction=False) as pipe:
+            for status, detail in names:
+                pipe.zcard(self._keys.index(status, detail))
+            sizes = pipe.execute()
+        counted: dict[record.Status, dict[str, int]] = {status: {} for status in record.Status}
+        for (status, detail), size in zip(names, sizes, strict=True):
+            if size:
+                counted[status][detail] = size
+        return counted
+
+    def oldest(self, status: record.Status) -> datetime.datetime | None:
+        """When the oldest request in `status` was submitted."""
+        with self._client.pipeline(transaction=False) as pipe:
+            for detail in keys.details(status):
+                pipe.zrange(self._keys.index(status, detail), 0, 0, withscores=True)
+            scores = [rows[0][1] for rows in pipe.execute() if rows]
+        return _moment(min(scores)) if scores else None
+
+    def events(self, after: str = "0", *, block_ms: int | None = None, count: int = 500) -> list[Event]:
+        """Changes of state after a position, oldest first; waits up to `block_ms` for the first."""
+        answer: Any = self._client.xread({self._keys.events: after}, count=count, block=block_ms)
+        return [_event(position, fields) for _, rows in answer or () for position, fields in rows]
+
+    def newest_position(self) -> str:
+        """The position of the newest event, `0` when there is none."""
+        newest: Any = self._client.xrevrange(self._keys.events, count=1)
+        return str(newest[0][0]) if newest else "0"
+
+    def accounts(self) -> list[str]:
+        """The appids that workers announced."""
+        return sorted(self._client.hkeys(self._keys.accounts))
+
+    def workers(self) -> dict[str, dict[str, Any]]:
+        """What each worker last said of itself."""
+        said = self._client.hgetall(self._keys.workers)
+        return {name: json.loads(text) for name, text in sorted(said.items())}
+
+    def oddities(self) -> dict[str, int]:
+        """How often something odd was seen: refused entries, unknown ids, crashes."""
+        return {name: int(n) for name, n in sorted(self._client.hgetall(self._keys.counters).items())}
+
+    def dead(self) -> int:
+        """How many refused broker entries are kept."""
+        return int(self._client.llen(self._keys.dead))
+
+    def due(self) -> int:
+        """How many live requests the waiting room keeps watch over."""
+        return int(self._client.zcard(self._keys.due))
+
+    def _read(self, ids: Sequence[str]) -> list[record.Record | None]:
+        if not ids:
+            return []
+        with self._client.pipeline(transaction=False) as pipe:
+            for each in ids:
+                pipe.hgetall(self._keys.request(each))
+            rows = pipe.execute()
+        return [_record(each, fields) if fields else None for each, fields in zip(ids, rows, strict=True)]
+
+    def _ids_newest_first(self, wanted: Filter) -> Iterator[str]:
+        scans = [
+            self._scan(self._keys.index(status, detail), wanted)
+            for status in ([wanted.status] if wanted.status else record.Status)
+            for detail in keys.details(status)
+        ]
+        for _, request_id in heapq.merge(*scans, reverse=True):
+            yield request_id
+
+    def _scan(self, index: str, wanted: Filter) -> Iterator[tuple[float, str]]:
+        high = wanted.until.timestamp() * 1000 if wanted.until else "+inf"
+        low = wanted.since.timestamp() * 1000 if wanted.since else "-inf"
+        for offset in itertools.count(0, _PAGE):
+            rows: Any = self._client.zrevrangebyscore(
+                index, high, low, start=offset, num=_PAGE, withscores=True
+            )
+            yield from ((score, request_id) for request_id, score in rows)
+            if len(rows) < _PAGE:
+                return
+
+
+def _moment(ms: str | float) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(float(ms) / 1000, datetime.UTC)
+
+
+def _event(position: str, fields: Mapping[str, str]) -> Event:
+    return Event(
+        position=position,
+        at=_moment(position.partition("-")[0]),
+        id=fields["id"],
+        status=record.Status(fields["status"]),
+        reason=record.Reason(fields["reason"]) if fields["reason"] else None,
+    )
+
+
+#: The states in which a reason says something; while queued or calling it is only what came before.
+_HAS_REASON = frozenset(
+    {record.Status.WAITING, record.Status.FAILED, record.Status.EXPIRED, record.Status.CANCELLED}
+)
+
+
+def _record(request_id: str, fields: Mapping[str, str]) -> record.Record:
+    kept = attempts.unpack(fields)
+    last = kept[-1] if kept else None
+    status = record.Status(fields["status"])
+    targets = tuple(fields["targets"].split("|"))
+    said = fields["reason"] if status in _HAS_REASON else ""
+    needs_hint = status.is_final and not status.is_success or status is record.Status.WAITING
+    return record.Record(
+        id=request_id,
+        schema=record.SCHEMA,
+        appid=fields["appid"],
+        openid=fields["openid"],
+        kf_account=targets[0],
+        targets=targets,
+        lane=request.Lane(fields["lane"]),
+        status=status,
+        final=status.is_final,
+        reason=record.Reason(said) if said else None,
+        errcode=last.errcode if last else None,
+        errmsg=last.errmsg if last else None,
+        hint=_hint(last, said) if needs_hint else None,
+        served_by=fields.get("served_by"),
+        ahead=None,
+        attempts=kept,
+        attempt_count=int(fields.get("attempts", 0)),
+        api_calls=int(fields.get("calls", 0)),
+        generation=int(fields.get("generation", 1)),
+        submitted_at=_moment(fields["submitted_at"]),
+        updated_at=_moment(fields["updated_at"]),
+        next_attempt_at=_moment(fields["next_attempt_at"]) if "next_attempt_at" in fields else None,
+        deadline_at=_moment(fields["deadline_at"]),
+        finished_at=_moment(fields["finished_at"]) if "finished_at" in fields else None,
+        key=fields.get("key"),
+        metadata=json.loads(fields["metadata"]) if "metadata" in fields else None,
+    )
+
+
+def _hint(last: record.Attempt | None, reason: str) -> str | None:
+    """What a person should do: the reason's own advice, else the code table's."""
+    if reason in _ADVICE:
+        return _ADVICE[record.Reason(reason)]
+    if last is not None and last.errcode is not None:
+        return errcodes.lookup(last.errcode).hint
+    return None
+
+
+_ADVICE = {
+    record.Reason.UNCONFIRMED: (
+        "Look in WeChat whether this fan has a session: a call was lost and could not be read back."
+    ),
+    record.Reason.INTERNAL_ERROR: "A bug of ours: look for delivery_crashed in the worker's log.",
+    record.Reason.GAVE_UP: "WeChat kept failing; see the attempts, and retry when it works again.",
+    record.Reason.TOKEN: "No usable access token: check the account's credentials with doctor.",
+}

@@ -1,0 +1,92 @@
+"""Runs the Lua scripts of this folder, and turns Redis's failures into the project's errors."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.resources
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import redis
+
+from worker import errors
+
+#: Each script, with the files that are put in front of it.
+_SHARED = {"claim": ("prelude", "claiming"), "settle": ("prelude", "claiming")}
+_NAMES = ("cancel", "claim", "purge", "release", "renew", "retry", "settle", "submit", "wake")
+
+Argument = str | int | float
+
+
+class Scripts:
+    """The ledger's atomic steps, by name.
+
+    `base` is the deployment's prefix, `retention_ms` how long final records are kept; every script
+    gets both. `url` names the server in errors, which leave its password out.
+    """
+
+    def __init__(
+        self, client: redis.Redis, base: str, *, retention_ms: int, url: str
+    ) -> None:
+        self._client = client
+        self._base = base
+        self._retention_ms = retention_ms
+        self._url = url
+        self._sources = {name: _source(name) for name in _NAMES}
+        self._shas = {
+            name: hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+            for name, text in self._sources.items()
+        }
+
+    def run(self, name: str, *arguments: Argument, writes: bool = True) -> Any:
+        """Run one script; raises LedgerUnavailable when Redis did not answer."""
+        with self.reaching(writes=writes):
+            try:
+                return self._client.evalsha(
+                    self._shas[name], 1, self._base, self._retention_ms, *arguments
+                )
+            except redis.exceptions.NoScriptError:
+                return self._client.eval(
+                    self._sources[name], 1, self._base, self._retention_ms, *arguments
+                )
+
+    def run_many(self, name: str, calls: Sequence[Sequence[Argument]]) -> list[Any]:
+        """Run one script once for each of `calls`, in one round trip; answers in their order."""
+        with self.reaching(writes=True):
+            answers = self._pipeline(name, calls)
+            if any(isinstance(each, redis.exceptions.NoScriptError) for each in answers):
+                self._client.script_load(self._sources[name])
+                answers = self._pipeline(name, calls)
+            for answer in answers:
+                if isinstance(answer, Exception):
+                    raise answer
+            return answers
+
+    def _pipeline(self, name: str, calls: Sequence[Sequence[Argument]]) -> list[Any]:
+        with self._client.pipeline(transaction=False) as pipe:
+            for arguments in calls:
+                pipe.evalsha(self._shas[name], 1, self._base, self._retention_ms, *arguments)
+            return pipe.execute(raise_on_error=False)
+
+    @contextlib.contextmanager
+    def reaching(self, *, writes: bool) -> Iterator[None]:
+        """Turn a failure to reach Redis into LedgerUnavailable, which says whether it may have written."""
+        try:
+            yield
+        except (redis.exceptions.RedisError, OSError) as error:
+            refused = isinstance(error, redis.exceptions.ResponseError)
+            unsent = isinstance(error, redis.exceptions.ConnectionError) and "connecting" in str(error)
+            raise errors.LedgerUnavailable(
+                self._url, _text(error), maybe_written=writes and not refused and not unsent
+            ) from None
+
+
+def _source(name: str) -> str:
+    folder = importlib.resources.files(__package__) / "scripts"
+    parts = (*_SHARED.get(name, ("prelude",)), name)
+    return "\n".join((folder / f"{part}.lua").read_text() for part in parts)
+
+
+def _text(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".partition("\n")[0][:200]

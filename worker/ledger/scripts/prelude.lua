@@ -1,0 +1,97 @@
+-- What every script shares: the clock, the names of the structures, and the moves of a request.
+-- KEYS[1] is the deployment's prefix, "{kf}:"; ARGV[1] is how long final records are kept, in ms.
+-- All times are ms of the server's clock. No script re-encodes a producer's JSON.
+
+local BASE = KEYS[1]
+local RETENTION_MS = tonumber(ARGV[1])
+-- About the newest million changes of state are kept.
+local EVENTS = 1000000
+-- A doubt outlives every request that was live when it arose: the longest life is 48 h.
+local DOUBT_MS = 48 * 3600 * 1000
+-- A queued id whose doorbell was lost is rung again after this long, ms.
+local RING_AGAIN_MS = 2000
+
+local time = redis.call('TIME')
+local NOW = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+
+local function record_key(id) return BASE .. 'request:' .. id end
+local function fan_key(rec) return BASE .. 'fan:' .. rec.appid .. ':' .. rec.openid end
+local function doubt_key(rec) return BASE .. 'doubt:' .. rec.appid .. ':' .. rec.openid end
+
+local function index_key(status, reason, lane)
+  local detail = reason
+  if status == 'queued' then detail = lane
+  elseif status == 'calling' or status == 'created' or status == 'already_served' then detail = '' end
+  if detail == '' then return BASE .. 'index:' .. status end
+  return BASE .. 'index:' .. status .. ':' .. detail
+end
+
+local FINAL = { created = true, already_served = true, failed = true, expired = true, cancelled = true }
+
+local function load(id)
+  local v = redis.call('HMGET', record_key(id), 'status', 'reason', 'lane', 'submitted_at', 'appid',
+    'openid', 'deadline_at', 'fence', 'updated_at', 'cancel', 'calling')
+  if not v[1] then return nil end
+  return { id = id, status = v[1], reason = v[2] or '', lane = v[3], submitted_at = v[4], appid = v[5],
+    openid = v[6], deadline_at = tonumber(v[7]), fence = tonumber(v[8] or 0),
+    updated_at = tonumber(v[9]), cancel = v[10], calling = v[11] or '' }
+end
+
+local function count(name) redis.call('HINCRBY', BASE .. 'counters', name, 1) end
+
+-- One change of state: record, index and event in the same step.
+local function move(rec, status, reason)
+  local from = index_key(rec.status, rec.reason, rec.lane)
+  local to = index_key(status, reason, rec.lane)
+  if from ~= to then
+    redis.call('ZREM', from, rec.id)
+    redis.call('ZADD', to, rec.submitted_at, rec.id)
+  end
+  redis.call('HSET', record_key(rec.id), 'status', status, 'reason', reason, 'updated_at', NOW)
+  redis.call('XADD', BASE .. 'events', 'MAXLEN', '~', EVENTS, '*',
+    'id', rec.id, 'status', status, 'reason', reason)
+  rec.status, rec.reason, rec.updated_at = status, reason, NOW
+end
+
+-- The end: nothing changes the record after this but `retry`, and retention removes it.
+local function finish(rec, status, reason)
+  move(rec, status, reason)
+  local key = record_key(rec.id)
+  redis.call('HDEL', key, 'next_attempt_at', 'calling', 'holder', 'cancel', 'strikes', 'crashes')
+  redis.call('HSET', key, 'finished_at', NOW)
+  redis.call('ZREM', BASE .. 'due', rec.id)
+  local kept_until = tonumber(redis.call('HGET', key, 'kept_until') or 0)
+  redis.call('ZADD', BASE .. 'retention', math.max(NOW + RETENTION_MS, kept_until), rec.id)
+end
+
+-- When the waiting room must look at a queued request: its next ring, or its deadline if that comes first.
+local function ring_at(rec, at)
+  return NOW < rec.deadline_at and math.min(at, rec.deadline_at) or at
+end
+
+-- Back into its lane, to be rung at `due_at`.
+local function queue(rec, due_at)
+  move(rec, 'queued', rec.reason)
+  redis.call('HDEL', record_key(rec.id), 'next_attempt_at', 'calling', 'holder')
+  redis.call('ZADD', BASE .. 'due', due_at, rec.id)
+end
+
+-- The agent who may have been given this fan unseen, or false. The doubt outlives the request.
+local function doubt_of(rec) return redis.call('GET', doubt_key(rec)) end
+
+local function set_doubt(rec, kf_account)
+  redis.call('SET', doubt_key(rec), kf_account, 'PX', string.format('%.0f', math.max(RETENTION_MS, DOUBT_MS)))
+end
+
+-- What a call taught about the fan: '' nothing new, '-' the doubt is gone, else who may have the fan.
+local function learn(rec, doubt)
+  if doubt == '-' then redis.call('DEL', doubt_key(rec)) elseif doubt ~= '' then set_doubt(rec, doubt) end
+end
+
+-- Remember `n` attempts, given from ARGV[first] on as slot, call and message.
+local function keep_attempts(id, n, first)
+  for i = 0, n - 1 do
+    local at = first + 3 * i
+    redis.call('HSET', record_key(id), 'a' .. ARGV[at], ARGV[at + 1], 'm' .. ARGV[at], ARGV[at + 2])
+  end
+end

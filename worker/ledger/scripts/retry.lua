@@ -1,0 +1,33 @@
+-- Run a failed, expired or cancelled request again: a new generation with a fresh deadline and budget.
+-- ARGV: retention, id, escalation ttl_ms, batch ttl_ms.
+-- Returns {'queued', lane}; {'unknown'}; {'live', status} or {'succeeded', status} when there is nothing to
+-- retry; {'superseded', id} while the fan has another live request.
+local rec = load(ARGV[2])
+if not rec then return { 'unknown' } end
+if not FINAL[rec.status] then return { 'live', rec.status } end
+if rec.status == 'created' or rec.status == 'already_served' then return { 'succeeded', rec.status } end
+local newest = redis.call('GET', fan_key(rec))
+local other = newest and newest ~= rec.id and load(newest)
+if other and not FINAL[other.status] then return { 'superseded', other.id } end
+
+local key = record_key(rec.id)
+local deadline_at = NOW + tonumber(rec.lane == 'escalation' and ARGV[3] or ARGV[4])
+redis.call('HDEL', key, 'finished_at', 'served_by', 'attempts', 'out')
+redis.call('HSETNX', key, 'generation', 1)
+redis.call('HINCRBY', key, 'generation', 1)
+redis.call('HSET', key, 'deadline_at', deadline_at)
+redis.call('ZREM', BASE .. 'retention', rec.id)
+redis.call('SET', fan_key(rec), rec.id)
+local idempotency = redis.call('HGET', key, 'key')
+if idempotency then
+  local name = BASE .. 'key:' .. rec.appid .. ':' .. idempotency
+  local used = redis.call('GET', name)
+  if used and string.match(used, '^%S+') == rec.id and redis.call('PTTL', name) < deadline_at - NOW then
+    redis.call('PEXPIREAT', name, string.format('%.0f', deadline_at))
+    redis.call('HSET', key, 'kept_until', deadline_at)
+  end
+end
+rec.deadline_at = deadline_at
+move(rec, 'queued', '')
+redis.call('ZADD', BASE .. 'due', ring_at(rec, NOW + RING_AGAIN_MS), rec.id)
+return { 'queued', rec.lane }

@@ -1,0 +1,75 @@
+-- Write a new request, or join the fan's live one, or recognise a repeated key.
+-- ARGV: retention, id, appid ('' = the only one known), openid, targets, lane, ttl_ms, key, digest, metadata,
+--       key_ms (how long the key is kept, at least).
+-- Returns {how, id, status}, or {'refused', why, detail}.
+local id, appid, openid, targets, lane = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local ttl_ms, key, digest, metadata = tonumber(ARGV[7]), ARGV[8], ARGV[9], ARGV[10]
+local key_ms = tonumber(ARGV[11])
+
+local accounts = BASE .. 'accounts'
+if appid == '' then
+  local known = redis.call('HKEYS', accounts)
+  if #known ~= 1 then return { 'refused', 'which_account', table.concat(known, ', ') } end
+  appid = known[1]
+elseif redis.call('HLEN', accounts) > 0 and redis.call('HEXISTS', accounts, appid) == 0 then
+  return { 'refused', 'unknown_account', table.concat(redis.call('HKEYS', accounts), ', ') }
+end
+
+local function keep_key(rec_id, deadline_at)
+  if key == '' then return end
+  local kept_until = math.max(NOW + key_ms, deadline_at)
+  redis.call('SET', BASE .. 'key:' .. appid .. ':' .. key, rec_id .. ' ' .. digest,
+    'PXAT', string.format('%.0f', kept_until))
+  local before = tonumber(redis.call('HGET', record_key(rec_id), 'kept_until') or 0)
+  redis.call('HSET', record_key(rec_id), 'kept_until', math.max(before, kept_until))
+end
+
+local mine = load(id)
+if mine then -- sent again because the reply was lost
+  if mine.openid ~= openid or mine.appid ~= appid then return { 'refused', 'id_taken', id } end
+  return { 'repeated', id, mine.status }
+end
+if key ~= '' then
+  local used = redis.call('GET', BASE .. 'key:' .. appid .. ':' .. key)
+  if used then
+    local used_id, used_digest = string.match(used, '^(%S+) (%S+)$')
+    if used_digest ~= digest then return { 'refused', 'key_reused', used_id } end
+    local used_for = load(used_id)
+    return { 'repeated', used_id, used_for and used_for.status or 'expired' }
+  end
+end
+
+local rec = { id = id, appid = appid, openid = openid, lane = lane, status = '', reason = '',
+  submitted_at = NOW, deadline_at = NOW + ttl_ms }
+local newest = redis.call('GET', fan_key(rec))
+local live = newest and load(newest)
+if live and not FINAL[live.status] then -- one live request per fan: join it
+  local deadline_at = math.max(live.deadline_at, rec.deadline_at)
+  live.deadline_at = deadline_at
+  redis.call('HSET', record_key(live.id), 'deadline_at', deadline_at)
+  redis.call('HDEL', record_key(live.id), 'cancel')
+  if lane == 'escalation' and live.lane == 'batch' then
+    if live.status == 'queued' then
+      redis.call('ZREM', index_key('queued', '', 'batch'), live.id)
+      redis.call('ZADD', index_key('queued', '', 'escalation'), live.submitted_at, live.id)
+      redis.call('ZADD', BASE .. 'due', ring_at(live, NOW + RING_AGAIN_MS), live.id)
+    end
+    redis.call('HSET', record_key(live.id), 'lane', lane)
+  end
+  if live.status == 'waiting' then
+    local wake_at = tonumber(redis.call('HGET', record_key(live.id), 'next_attempt_at') or deadline_at)
+    redis.call('ZADD', BASE .. 'due', math.min(wake_at, deadline_at), live.id)
+  end
+  keep_key(live.id, deadline_at)
+  return { 'joined', live.id, live.status }
+end
+
+redis.call('HSET', record_key(id), 'appid', appid, 'openid', openid, 'targets', targets, 'lane', lane,
+  'submitted_at', NOW, 'deadline_at', rec.deadline_at)
+if key ~= '' then redis.call('HSET', record_key(id), 'key', key) end
+if metadata ~= '' then redis.call('HSET', record_key(id), 'metadata', metadata) end
+move(rec, 'queued', '')
+redis.call('SET', fan_key(rec), id)
+redis.call('ZADD', BASE .. 'due', ring_at(rec, NOW + RING_AGAIN_MS), id)
+keep_key(id, rec.deadline_at)
+return { 'new', id, 'queued' }

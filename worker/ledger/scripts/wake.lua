@@ -1,0 +1,42 @@
+-- Take what is due: bury what expired, take back lost leases, wake what waited, ring what is queued.
+-- ARGV: retention, limit, 1 when escalations may be rung, 1 when batches may be rung.
+-- A queued id is rung only while its lane is short; otherwise its next ring moves away by its age.
+-- Returns {taken, expired, lost, escalations to ring, batch ids to ring}.
+local limit = tonumber(ARGV[2])
+local may_ring = { escalation = ARGV[3] == '1', batch = ARGV[4] == '1' }
+local rings, expired, lost = { escalation = {}, batch = {} }, 0, {}
+
+local function ring(rec)
+  local age = NOW - rec.updated_at
+  redis.call('ZADD', BASE .. 'due', ring_at(rec, NOW + math.max(RING_AGAIN_MS, age)), rec.id)
+  if may_ring[rec.lane] then table.insert(rings[rec.lane], rec.id) end
+end
+
+-- The lease ran out: the worker may have called, so the fan is unsure and the attempt counts.
+local function take_back(rec)
+  if rec.calling ~= '' then
+    set_doubt(rec, rec.calling)
+    redis.call('HINCRBY', record_key(rec.id), 'attempts', 1)
+  end
+  redis.call('HINCRBY', record_key(rec.id), 'fence', 1)
+  lost[#lost + 1] = rec.id
+  queue(rec, NOW)
+  ring(rec)
+end
+
+local due = redis.call('ZRANGEBYSCORE', BASE .. 'due', '-inf', NOW, 'LIMIT', 0, limit)
+for _, id in ipairs(due) do
+  local rec = load(id)
+  if not rec or FINAL[rec.status] then
+    redis.call('ZREM', BASE .. 'due', id)
+  elseif rec.status == 'calling' then
+    take_back(rec)
+  elseif NOW >= rec.deadline_at and not doubt_of(rec) then
+    finish(rec, 'expired', rec.reason)
+    expired = expired + 1
+  else
+    if rec.status == 'waiting' then queue(rec, NOW) end
+    ring(rec)
+  end
+end
+return { #due, expired, lost, rings.escalation, rings.batch }
