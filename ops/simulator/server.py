@@ -1,0 +1,164 @@
+"""Receives connections and hands each request to `api` or `control`, then sends the reply.
+
+h11 parses the heads that come in; replies go out as plain bytes, so that one can drip, hang or be
+cut at will. A body needs a Content-Length: a chunked one is answered 411.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import http
+import socket
+import struct
+from dataclasses import dataclass, field
+
+import h11
+
+from ops.simulator import api, control, replies
+
+_READ_BYTES = 65536
+_HEAD_BYTES = 65536
+_BACKLOG = 1024
+#: SO_LINGER on, zero seconds: closing sends a reset.
+_RESET = struct.pack("ii", 1, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Head:
+    """What the head of a request says."""
+
+    method: str
+    target: str = field(repr=False)
+    length: int
+    is_last: bool
+    wants_continue: bool
+
+
+class Server:
+    """A listening simulator; `port` is known once it is open."""
+
+    def __init__(self, answers: api.Api) -> None:
+        self.api = answers
+        self.port = 0
+        self._listening: asyncio.Server | None = None
+        self._talks: set[asyncio.Task[None]] = set()
+
+    async def open(self, host: str, port: int) -> None:
+        """Listen; port 0 is any free one."""
+        self._listening = await asyncio.start_server(
+            self._talk, host, port, backlog=_BACKLOG, limit=_HEAD_BYTES
+        )
+        self.port = self._listening.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """Stop listening and drop every connection."""
+        if self._listening is not None:
+            self._listening.close()
+        for talk in list(self._talks):
+            talk.cancel()
+        await asyncio.gather(*self._talks, return_exceptions=True)
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - asyncio runs each connection in a task
+        self._talks.add(task)
+        try:
+            await self._serve(reader, writer)
+        except (ConnectionError, asyncio.CancelledError):
+            writer.transport.abort()
+        except asyncio.IncompleteReadError:
+            pass  # the client has left
+        except h11.RemoteProtocolError as error:
+            writer.write(_head(error.error_status_hint, "text/plain", 0, is_last=True))
+        except asyncio.LimitOverrunError:
+            writer.write(_head(431, "text/plain", 0, is_last=True))
+        finally:
+            self._talks.discard(task)
+            writer.close()
+            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+                await writer.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One request after the other, until somebody has had enough."""
+        while True:
+            raw = await reader.readuntil(b"\r\n\r\n")
+            head = _read_head(raw)
+            if head.wants_continue:
+                writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            body = await reader.readexactly(head.length) if head.length else b""
+            reply, delay = self._answer(api.Request(head.method, head.target, body))
+            if delay:
+                await asyncio.sleep(delay)
+            await self._send(reply, head.is_last, reader, writer)
+            if head.is_last or reply.manner in (replies.Manner.CUT, replies.Manner.HANG):
+                return
+
+    def _answer(self, request: api.Request) -> tuple[replies.Reply, float]:
+        """The reply, and how long it takes; the deed is done before the wait, the harsher way."""
+        if control.is_control(request.target):
+            return control.answer(self.api, request), 0.0
+        return self.api.answer(request), self.api.latency_seconds()
+
+    async def _send(
+        self,
+        reply: replies.Reply,
+        is_last: bool,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        match reply.manner:
+            case replies.Manner.CUT:
+                raw: socket.socket = writer.get_extra_info("socket")
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                writer.transport.abort()
+            case replies.Manner.HANG:
+                while await reader.read(_READ_BYTES):
+                    pass
+            case replies.Manner.WHOLE | replies.Manner.DRIP:
+                head = _head(reply.status, reply.content_type, len(reply.body), is_last)
+                if reply.manner is replies.Manner.WHOLE:
+                    writer.write(head + reply.body)
+                else:
+                    writer.write(head)
+                    await self._drip(reply.body, writer)
+                await writer.drain()
+
+    async def _drip(self, body: bytes, writer: asyncio.StreamWriter) -> None:
+        for at in range(len(body)):
+            await asyncio.sleep(self.api.chosen.drip_seconds)
+            if writer.transport.is_closing():
+                raise ConnectionResetError
+            writer.write(body[at : at + 1])
+            await writer.drain()
+
+
+@functools.lru_cache(maxsize=1024)
+def _read_head(raw: bytes) -> _Head:
+    """One head, parsed; a client sends few different ones, so h11's work is mostly remembered."""
+    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=_HEAD_BYTES)
+    connection.receive_data(raw)
+    event = connection.next_event()
+    if not isinstance(event, h11.Request):
+        raise h11.RemoteProtocolError("no request")
+    fields = {name: value.lower() for name, value in event.headers}
+    if b"transfer-encoding" in fields:
+        raise h11.RemoteProtocolError("send a Content-Length", error_status_hint=411)
+    persists = event.http_version >= b"1.1" or b"keep-alive" in fields.get(b"connection", b"")
+    return _Head(
+        method=event.method.decode(),
+        target=event.target.decode(),
+        length=int(fields.get(b"content-length", b"0")),
+        is_last=not persists or b"close" in fields.get(b"connection", b""),
+        wants_continue=connection.they_are_waiting_for_100_continue,
+    )
+
+
+def _head(status: int, content_type: str, length: int, is_last: bool) -> bytes:
+    close = "Connection: close\r\n" if is_last else "Connection: keep-alive\r\n"
+    phrase = http.HTTPStatus(status).phrase
+    return (
+        f"HTTP/1.1 {status} {phrase}\r\nContent-Type: {content_type}\r\n"
+        f"Content-Length: {length}\r\n{close}\r\n"
+    ).encode()
