@@ -20,6 +20,7 @@ KfsessionError
 │       └── BadRequest
 ├── TokenUnavailable           no access token to call with
 ├── LedgerUnavailable          Redis did not answer
+├── DoorbellUnavailable        the Celery broker did not take a message
 ├── LeaseLost                  somebody else works on this request
 └── SchemaTooNew               the ledger belongs to a newer release
 
@@ -202,6 +203,10 @@ class LedgerUnavailable(KfsessionError):
         self.url = _CREDENTIALS.sub("", url)
         super().__init__(f"Redis at {self.url}: {_CREDENTIALS.sub('', reason)}")
         self.maybe_written = maybe_written
+
+
+class DoorbellUnavailable(KfsessionError):
+    """The Celery broker did not take a doorbell: carry on, the waiting room rings again."""
 
 
 class LeaseLost(KfsessionError):

@@ -203,7 +203,9 @@ def _sentence(invalid: pydantic.ValidationError, fields: Mapping[str, Any]) -> s
 
 def _unknown_field(field: str) -> str:
     near = difflib.get_close_matches(field, SessionRequest.model_fields, n=1, cutoff=0.5)
-    mend = f"did you mean {near[0]}?" if near else "the fields are " + ", ".join(
-        SessionRequest.model_fields
+    mend = (
+        f"did you mean {near[0]}?"
+        if near
+        else "the fields are " + ", ".join(SessionRequest.model_fields)
     )
     return f"{field}: unknown field; {mend}"

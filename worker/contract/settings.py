@@ -116,8 +116,9 @@ class Settings(pydantic_settings.BaseSettings):
             return None
         url = value.get_secret_value()
         if url.partition("://")[0] not in _REDIS_SCHEMES or "://" not in url:
-            raise ValueError(f"{redact_url(url)!r} must start with redis://, rediss://, unix:// "
-                             "or sentinel://")
+            raise ValueError(
+                f"{redact_url(url)!r} must start with redis://, rediss://, unix:// or sentinel://"
+            )
         if url.startswith("sentinel://") and not sentinel_parts(url):
             raise ValueError("sentinel://:password@host1:26379,host2:26379/NAME/0 is the form")
         return value

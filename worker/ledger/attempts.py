@@ -1,13 +1,14 @@
 """Writes one attempt as two short strings of the record's hash, and reads it back.
 
 Short, because a hash stays small only while every value has at most 64 bytes: `a<slot>` is
-"at kf_account errcode elapsed_ms error" and `m<slot>` is "rid errmsg", `-` standing for none.
+"at target errcode elapsed_ms error" and `m<slot>` is "rid errmsg", `-` standing for none. The target
+is its place among the record's targets (from 0), or a name where `any` chose it.
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from worker.contract import record
 
@@ -15,19 +16,22 @@ from worker.contract import record
 MAX_ERRMSG = 200
 
 
-def pack(attempt: record.Attempt, call_number: int) -> tuple[int, str, str]:
+def pack(attempt: record.Attempt, call_number: int, targets: Sequence[str]) -> tuple[int, str, str]:
     """The slot of the `call_number`th call (from 0), and the two strings."""
+    known = attempt.kf_account in targets
+    target = targets.index(attempt.kf_account) if known else attempt.kf_account
     at_ms = round(attempt.at.timestamp() * 1000)
     errcode = "-" if attempt.errcode is None else attempt.errcode
-    call = f"{at_ms} {attempt.kf_account} {errcode} {attempt.elapsed_ms} {attempt.error or '-'}"
+    call = f"{at_ms} {target} {errcode} {attempt.elapsed_ms} {attempt.error or '-'}"
     message = f"{attempt.rid or '-'} {(attempt.errmsg or '')[:MAX_ERRMSG]}"
     return call_number % record.KEPT_ATTEMPTS, call, message
 
 
 def unpack(fields: Mapping[str, str]) -> tuple[record.Attempt, ...]:
     """The attempts in a record's hash, oldest first."""
+    targets = fields["targets"].split("|")
     kept = [
-        _read(fields[f"a{slot}"], fields.get(f"m{slot}", "- "))
+        _read(targets, fields[f"a{slot}"], fields.get(f"m{slot}", "- "))
         for slot in range(record.KEPT_ATTEMPTS)
         if f"a{slot}" in fields
     ]
@@ -35,12 +39,12 @@ def unpack(fields: Mapping[str, str]) -> tuple[record.Attempt, ...]:
     return tuple(kept[newest_slot + 1 :] + kept[: newest_slot + 1])
 
 
-def _read(call: str, message: str) -> record.Attempt:
-    at_ms, kf_account, errcode, elapsed_ms, error = call.split(" ")
+def _read(targets: Sequence[str], call: str, message: str) -> record.Attempt:
+    at_ms, target, errcode, elapsed_ms, error = call.split(" ")
     rid, _, errmsg = message.partition(" ")
     return record.Attempt(
         at=datetime.datetime.fromtimestamp(int(at_ms) / 1000, datetime.UTC),
-        kf_account=kf_account,
+        kf_account=targets[int(target)] if target.isdigit() else target,
         errcode=None if errcode == "-" else int(errcode),
         errmsg=errmsg or None,
         rid=None if rid == "-" else rid,

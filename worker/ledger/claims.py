@@ -37,7 +37,8 @@ class Claim:
     #: Failures of our own code in a row.
     crashes: int
     is_cancelled: bool
-    is_overdue: bool
+    #: To the deadline, when it was claimed; negative once it passed.
+    seconds_left: float
     #: When the lease ends, on this process's monotonic clock, in seconds.
     lease_ends: float
 
@@ -59,7 +60,7 @@ class Claim:
             strikes=int(row[11]),
             crashes=int(row[12]),
             is_cancelled=bool(int(row[13])),
-            is_overdue=bool(int(row[14])),
+            seconds_left=int(row[14]) / 1000,
             lease_ends=lease_ends,
         )
 

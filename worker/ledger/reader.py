@@ -130,7 +130,9 @@ class Reader:
             scores = [rows[0][1] for rows in pipe.execute() if rows]
         return _moment(min(scores)) if scores else None
 
-    def events(self, after: str = "0", *, block_ms: int | None = None, count: int = 500) -> list[Event]:
+    def events(
+        self, after: str = "0", *, block_ms: int | None = None, count: int = 500
+    ) -> list[Event]:
         """Changes of state after a position, oldest first; waits up to `block_ms` for the first."""
         answer: Any = self._client.xread({self._keys.events: after}, count=count, block=block_ms)
         return [_event(position, fields) for _, rows in answer or () for position, fields in rows]
@@ -151,7 +153,9 @@ class Reader:
 
     def oddities(self) -> dict[str, int]:
         """How often something odd was seen: refused entries, unknown ids, crashes."""
-        return {name: int(n) for name, n in sorted(self._client.hgetall(self._keys.counters).items())}
+        return {
+            name: int(n) for name, n in sorted(self._client.hgetall(self._keys.counters).items())
+        }
 
     def dead(self) -> int:
         """How many refused broker entries are kept."""
@@ -168,7 +172,10 @@ class Reader:
             for each in ids:
                 pipe.hgetall(self._keys.request(each))
             rows = pipe.execute()
-        return [_record(each, fields) if fields else None for each, fields in zip(ids, rows, strict=True)]
+        return [
+            _record(each, fields) if fields else None
+            for each, fields in zip(ids, rows, strict=True)
+        ]
 
     def _ids_newest_first(self, wanted: Filter) -> Iterator[str]:
         scans = [

@@ -26,9 +26,7 @@ class Scripts:
     gets both. `url` names the server in errors, which leave its password out.
     """
 
-    def __init__(
-        self, client: redis.Redis, base: str, *, retention_ms: int, url: str
-    ) -> None:
+    def __init__(self, client: redis.Redis, base: str, *, retention_ms: int, url: str) -> None:
         self._client = client
         self._base = base
         self._retention_ms = retention_ms
@@ -76,7 +74,9 @@ class Scripts:
             yield
         except (redis.exceptions.RedisError, OSError) as error:
             refused = isinstance(error, redis.exceptions.ResponseError)
-            unsent = isinstance(error, redis.exceptions.ConnectionError) and "connecting" in str(error)
+            unsent = isinstance(error, redis.exceptions.ConnectionError) and "connecting" in str(
+                error
+            )
             raise errors.LedgerUnavailable(
                 self._url, _text(error), maybe_written=writes and not refused and not unsent
             ) from None

@@ -6,7 +6,9 @@ deadline, without a thread to watch them: before each step the socket's timeout 
 Only the name lookup is beyond reach: it ends when the resolver does, and the call fails after it.
 """
 
+import contextlib
 import contextvars
+import errno
 import http.client
 import io
 import os
@@ -19,6 +21,7 @@ import requests.adapters
 import urllib3.connection
 import urllib3.connectionpool
 import urllib3.poolmanager
+import urllib3.util.connection
 
 #: Connections kept open; more calls than this at a time still work.
 POOL_CONNECTIONS = 256
@@ -78,6 +81,21 @@ class _Response(http.client.HTTPResponse):
         self.fp = io.BufferedReader(_PatientReader(self.fp.detach(), sock))
 
 
+def _dial(found: Any, call: Call, *, share: int) -> socket.socket:
+    """Connect to one address that getaddrinfo found, within a share of the time left."""
+    family, kind, protocol, _, address = found
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.settimeout(call.remaining_seconds() / share)
+        sock.connect(address)
+        sock.settimeout(call.remaining_seconds())
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
 class _Connection(urllib3.connection.HTTPConnection):
     """A connection that knows its call: it keeps the deadline and marks what has left."""
 
@@ -87,26 +105,15 @@ class _Connection(urllib3.connection.HTTPConnection):
     def _new_conn(self) -> socket.socket:
         """Try the host's addresses in turn; each gets an equal share of the time left."""
         call = _CALL.get()
+        family = urllib3.util.connection.allowed_gai_family()
         try:
-            found = socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM)
+            found = socket.getaddrinfo(self._dns_host, self.port, family, socket.SOCK_STREAM)
         except UnicodeError:
             raise socket.gaierror(socket.EAI_NONAME, "not a host name") from None
-        for left, (family, kind, protocol, _, address) in zip(
-            range(len(found), 0, -1), found, strict=True
-        ):
-            sock = socket.socket(family, kind, protocol)
-            try:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.settimeout(call.remaining_seconds() / left)
-                sock.connect(address)
-                sock.settimeout(call.remaining_seconds())
-            except OSError:
-                sock.close()
-                if left == 1:
-                    raise
-            else:
-                return sock
-        raise OSError("the host has no address")
+        for left in range(len(found), 1, -1):
+            with contextlib.suppress(OSError):
+                return _dial(found[-left], call, share=left)
+        return _dial(found[-1], call, share=1)
 
     @property
     def is_connected(self) -> bool:
@@ -159,7 +166,11 @@ class DeadlineAdapter(requests.adapters.HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> urllib3.poolmanager.ProxyManager:
-        manager = super().proxy_manager_for(proxy, ssl_context=self._tls, **kwargs)
+        if proxy.lower().startswith("socks"):  # its connections would not mark what has left
+            raise OSError(errno.EPROTONOSUPPORT, "SOCKS proxies are not supported: use an HTTP one")
+        manager: urllib3.poolmanager.ProxyManager = super().proxy_manager_for(
+            proxy, ssl_context=self._tls, **kwargs
+        )
         manager.pool_classes_by_scheme = _POOLS
         return manager
 

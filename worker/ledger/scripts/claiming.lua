@@ -33,7 +33,7 @@ local function take(rec, holder, lease_ms)
   end
   return { rec.id, rec.fence, rec.appid, rec.openid, v[1], v[2] or '', rec.calling, doubt or '',
     rec.reason, v[3] or 0, v[4] or 0, v[5] or 0, v[6] or 0, rec.cancel and 1 or 0,
-    NOW >= rec.deadline_at and 1 or 0 }
+    rec.deadline_at - NOW }
 end
 
 -- The claim of this holder whose reply was lost, if there is one.

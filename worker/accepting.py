@@ -1,0 +1,37 @@
+"""Takes a request off the broker, from a client that only speaks Celery, and writes it to the ledger."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from worker import retry
+from worker.contract import request
+from worker.ledger import ledger as ledgers
+
+#: How long to try while the ledger is away before the message goes back to its queue, in seconds.
+LEDGER_SECONDS = 10.0
+
+
+def accept(
+    fields: dict[str, Any],
+    *,
+    task_id: str,
+    queue: str,
+    ledger: ledgers.Ledger,
+    refuse: Callable[[bytes, str, str], None],
+) -> str | None:
+    """Write the request that `fields` describe; returns its id, or None when it was refused.
+
+    Without a `key` the task id is the key, so that a message that comes twice is one request; without
+    a `lane` the queue tells it. Raises LedgerUnavailable when nothing could be written.
+    """
+    lane = queue.rpartition(".")[2]
+    try:
+        wish = request.SessionRequest.parse({"key": task_id, "lane": lane, **fields})
+        write = retry.reaching_ledger(LEDGER_SECONDS)
+        return write(ledger.submit, wish, ledgers.new_id()).id
+    except request.InvalidRequest as error:
+        refuse(json.dumps(fields, ensure_ascii=False).encode(), queue, str(error))
+        return None

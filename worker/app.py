@@ -1,0 +1,85 @@
+"""The Celery app: `celery -A worker.app worker` is the whole command; settings do the rest.
+
+Nothing is read at import. Celery asks for its configuration when it first needs it, and the signals
+below start and end the runtime around Celery's own life.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, NoReturn
+
+import celery
+from celery import bootsteps, signals
+
+from worker import errors, logs, runtime
+from worker.contract import broker, settings
+
+#: Celery reports every message it takes and finishes; a settled request is reported once, by us.
+_CHATTY_LOGGERS = ("celery.worker.strategy", "celery.app.trace")
+
+
+def _configuration() -> dict[str, Any]:
+    try:
+        config = settings.load()
+    except settings.InvalidSettings as error:
+        _stop(error)
+    celery_settings = broker.configuration(config)
+    sentinel = config.celery_url.startswith("sentinel://")
+    celery_settings["broker_transport"] = (
+        f"worker.intake:{'SentinelTransport' if sentinel else 'Transport'}"
+    )
+    celery_settings["broker_transport_options"]["on_refused"] = _refuse
+    return celery_settings
+
+
+def _refuse(entry: bytes, queue: str, why: str) -> None:
+    runtime.current().refuse(entry, queue, why)
+
+
+def _stop(error: Exception) -> NoReturn:
+    raise SystemExit(f"kfsession: {error}")
+
+
+class WaitingRoomStep(bootsteps.StartStopStep):  # type: ignore[misc] # celery ships no types
+    """Runs the waiting room while the pool runs."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def start(self, parent: Any) -> None:
+        """Begin to watch."""
+        runtime.current().room.start()
+
+    def stop(self, parent: Any) -> None:
+        """End the watch."""
+        runtime.current().room.stop()
+
+
+app = celery.Celery("kfsession", include=["worker.tasks"], set_as_current=True)
+app.add_defaults(_configuration)
+app.steps["worker"].add(WaitingRoomStep)
+
+
+@signals.setup_logging.connect  # type: ignore[untyped-decorator] # celery ships no types
+def _set_up_logging(**_: Any) -> None:
+    logs.configure(settings.load())
+    for name in _CHATTY_LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+@signals.worker_init.connect  # type: ignore[untyped-decorator] # celery ships no types
+def _start(**_: Any) -> None:
+    try:
+        runtime.start(settings.load(), app)
+    except (settings.InvalidSettings, errors.SchemaTooNew) as error:
+        _stop(error)
+
+
+@signals.worker_shutting_down.connect  # type: ignore[untyped-decorator] # celery ships no types
+def _stop_taking(**_: Any) -> None:
+    runtime.current().stopping.set()
+
+
+@signals.worker_shutdown.connect  # type: ignore[untyped-decorator] # celery ships no types
+def _close(**_: Any) -> None:
+    runtime.current().close()

@@ -1,0 +1,233 @@
+"""Takes a claim and asks WeChat, target by target, until an agent has the fan or an error says why not.
+
+One rule shapes it: while it is unsure whether a fan was given to an agent, that same agent may be
+asked again (WeChat answers 0 for a pair that has its session), but another one only after a
+read-back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from worker import errors
+from worker.contract import record, request
+from worker.ledger import claims
+from worker.wechat import agents, kfsession, tokens, transport
+
+T = TypeVar("T")
+
+
+class TakenBack(Exception):  # noqa: N818 - no error: somebody cancelled between two calls
+    """The request was cancelled before a further call."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """What a worker needs to call WeChat for one account."""
+
+    appid: str
+    transport: transport.Transport
+    tokens: tokens.TokenSource
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """Who serves the fan, and whether this request asked that agent."""
+
+    served_by: str
+    is_ours: bool
+
+
+class Asking:
+    """The calls made for one claim, and what they taught.
+
+    `renew` keeps the claim before a call that it does not cover yet, and raises LeaseLost when it is
+    gone; `online` tells who is online. `call_seconds` is the longest a call may take.
+    """
+
+    def __init__(
+        self,
+        claim: claims.Claim,
+        account: Account | None,
+        *,
+        online: Callable[[Account, str], tuple[agents.OnlineAgent, ...]],
+        renew: Callable[[claims.Claim, str, claims.Progress], claims.Claim],
+        call_seconds: float,
+    ) -> None:
+        self.claim = claim
+        self.out = set(claim.out)
+        #: The agent who may have been given this fan unseen.
+        self.doubt = claim.doubt
+        self.attempt_count = claim.attempt_count
+        self._account = account
+        self._online = online
+        self._renew = renew
+        self._call_seconds = call_seconds
+        self._attempts: list[record.Attempt] = []
+        self._api_calls = claim.api_calls
+        self._asked = {claim.doubt} if claim.doubt in claim.targets else set()
+        self._offline: set[str] = set()
+        self._has_renewed_token = False
+
+    @property
+    def progress(self) -> claims.Progress:
+        """What the ledger has to remember of these calls."""
+        doubt = claims.Doubt()
+        if self.doubt != self.claim.doubt:
+            doubt = claims.Doubt.about(self.doubt) if self.doubt else claims.Doubt.cleared()
+        return claims.Progress(
+            attempt_count=self.attempt_count,
+            api_calls=self._api_calls,
+            attempts=tuple(self._attempts[-record.KEPT_ATTEMPTS :]),
+            doubt=doubt,
+        )
+
+    def ask(self) -> Answer:
+        """Ask the targets in order; the next one at once when one is offline or wrong.
+
+        Raises the last target's error: AgentOffline when at least one was only offline.
+        """
+        refusal: errors.WeChatError | None = None
+        for kf_account in self._candidates():
+            try:
+                return self._ask_one(kf_account)
+            except errors.AgentOffline as error:
+                self._offline.add(kf_account)
+                refusal = error
+            except errors.AgentOut as error:
+                self.out.add(kf_account)
+                refusal = refusal or error
+        raise refusal or errors.AgentOffline("no agent of this request is online")
+
+    def read_back(self) -> Answer | None:
+        """Who serves the fan, by WeChat's own word; None for nobody. Ends the doubt."""
+        try:
+            served_by = self._with_token(self._serving)
+        except errors.FanInvalid:  # WeChat does not know this fan, so nobody serves it
+            served_by = None
+        self.doubt = None
+        if served_by is None:
+            return None
+        is_ours = served_by in self.claim.targets or served_by in self._asked
+        return Answer(served_by=served_by, is_ours=is_ours)
+
+    def _candidates(self) -> Iterator[str]:
+        """The targets worth a call, one under doubt first; `any` becomes who is online."""
+        targets = [each for each in self.claim.targets if each not in self.out | self._offline]
+        if self.doubt in targets:
+            targets.remove(self.doubt)
+            targets.insert(0, self.doubt)
+        for target in targets:
+            if target != request.ANY:
+                yield target
+            else:
+                yield from self._whoever()
+
+    def _whoever(self) -> Iterator[str]:
+        """Online agents, the one who serves fewest first."""
+        online = self._with_token(lambda token: self._online(self._known_account(), token))
+        tried = self.out | self._offline | set(self.claim.targets)
+        by_load = sorted(online, key=lambda agent: (agent.accepted_case, agent.kf_account))
+        yield from (each.kf_account for each in by_load if each.kf_account not in tried)
+
+    def _ask_one(self, kf_account: str) -> Answer:
+        if self.doubt not in (None, kf_account) and (found := self.read_back()):
+            return found
+        try:
+            self._with_token(lambda token: self._create(kf_account, token))
+        except errors.ServedElsewhere:
+            if found := self.read_back():
+                return found
+            raise
+        self.doubt = None
+        return Answer(served_by=kf_account, is_ours=True)
+
+    def _create(self, kf_account: str, token: str) -> None:
+        self._secure(kf_account)
+        at, started = datetime.datetime.now(datetime.UTC), time.monotonic()
+        failure: errors.WeChatError | None = None
+        # Until a reply says otherwise the fan is unsure, whatever breaks from here on.
+        before, self.doubt = self.doubt, kf_account
+        self._asked.add(kf_account)
+        try:
+            kfsession.create(
+                self._known_account().transport,
+                token,
+                kf_account=kf_account,
+                openid=self.claim.openid,
+            )
+        except errors.WeChatError as error:
+            failure = error
+            if error.ended is not errors.Ended.UNSURE:
+                self.doubt = before
+            raise
+        finally:
+            self._remember(at, kf_account, failure, round((time.monotonic() - started) * 1000))
+
+    def _remember(
+        self,
+        at: datetime.datetime,
+        kf_account: str,
+        failure: errors.WeChatError | None,
+        elapsed_ms: int,
+    ) -> None:
+        self._api_calls += 1
+        if failure is not None and failure.ended is not errors.Ended.REFUSED:
+            self.attempt_count += 1
+        self._attempts.append(
+            record.Attempt(
+                at=at,
+                kf_account=kf_account,
+                errcode=failure.errcode if failure else 0,
+                errmsg=failure.errmsg if failure else "ok",
+                rid=failure.rid if failure else None,
+                error=failure.name if failure else None,
+                elapsed_ms=elapsed_ms,
+            )
+        )
+
+    def _secure(self, kf_account: str) -> None:
+        """Put the agent into the ledger before the call, and have lease enough for it."""
+        covered = self.claim.lease_left_seconds() > self._call_seconds + 1
+        if covered and self.claim.calling == kf_account:
+            return
+        self.claim = self._renew(self.claim, kf_account, self.progress)
+        self.claim = dataclasses.replace(self.claim, doubt=self.doubt)
+        self._attempts.clear()
+        if self.claim.is_cancelled:
+            raise TakenBack
+
+    def _serving(self, token: str) -> str | None:
+        return kfsession.serving(self._known_account().transport, token, openid=self.claim.openid)
+
+    def _with_token(self, call: Callable[[str], T]) -> T:
+        """Make one call; a rejected token is renewed, and the call made again, once a delivery."""
+        token = self._token(lambda source: source.get())
+        try:
+            return call(token)
+        except errors.TokenRejected:
+            if self._has_renewed_token:
+                raise
+        self._has_renewed_token = True
+        rejected = token
+        return call(self._token(lambda source: source.renew(rejected)))
+
+    def _token(self, get: Callable[[tokens.TokenSource], str]) -> str:
+        try:
+            return get(self._known_account().tokens)
+        except errors.TokenUnavailable as error:
+            if isinstance(error.cause_error, errors.Refused):  # it says what to wait for
+                raise error.cause_error from None
+            raise
+
+    def _known_account(self) -> Account:
+        if self._account is None:
+            raise errors.TokenUnavailable(
+                f"this worker has no credentials for account {self.claim.appid}",
+                hint=f"give the worker the credentials of {self.claim.appid}, or cancel the request",
+            )
+        return self._account

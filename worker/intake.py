@@ -1,0 +1,208 @@
+"""Takes a raw entry of a queue's list and hands kombu a clean message built from it, or refuses it.
+
+Half of the malformed entries one can think of kill a stock worker, some of them again and again
+(ENGINE.md). So nothing that a stranger wrote reaches kombu: of each entry only the task, its id and its
+arguments are read, checked, and put into a message of our own making. What is refused goes to the
+dead list with its error.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import datetime
+import functools
+import json
+import re
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import redis
+from kombu.transport import redis as kombu_redis
+
+from worker.contract import broker
+
+#: Largest entry that is read, in bytes; fifty ids take 4 KiB, a whole request at most 8.
+MAX_ENTRY_BYTES = 64 * 1024
+#: Most ids one doorbell may carry.
+MAX_IDS = 50
+
+_ID = re.compile(r"[0-9a-z]{1,64}")
+_TASK_ID = re.compile(r"[\x21-\x7e]{1,128}")
+
+#: What a refused entry is reported to: the entry, its queue, and why.
+OnRefused = Callable[[bytes, str, str], None]
+
+
+class Refused(ValueError):
+    """An entry that is none of ours; the text says what is wrong with it."""
+
+
+def check(raw: bytes, queue: str) -> bytes:
+    """The message to hand to kombu in place of `raw`; raises Refused."""
+    try:
+        entry = _object(json.loads(raw[: MAX_ENTRY_BYTES + 1]), "entry")
+        headers = _object(entry.get("headers"), "headers")
+        task, task_id = headers.get("task"), headers.get("id")
+        args, kwargs = _arguments(entry)
+        if headers.get("eta") is not None:
+            raise Refused("carries an eta or countdown: submit when it is time")
+        expires = _expires(headers.get("expires"))
+    except RecursionError:
+        raise Refused("nested too deep to be read") from None
+    except UnicodeError:
+        raise Refused("is not UTF-8") from None
+    except (ValueError, binascii.Error) as error:
+        if isinstance(error, Refused):
+            raise
+        too_long = len(raw) > MAX_ENTRY_BYTES
+        raise Refused(
+            f"longer than {MAX_ENTRY_BYTES} bytes" if too_long else "is no JSON"
+        ) from None
+    if not isinstance(task_id, str) or not _TASK_ID.fullmatch(task_id):
+        raise Refused("headers.id is no task id")
+    return _message(task, task_id, _sole_argument(task, args, kwargs), queue, expires)
+
+
+def _object(value: Any, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise Refused(f"{what} is no JSON object")
+    return value
+
+
+def _arguments(entry: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """The task's arguments out of the body of a Celery message, protocol 2."""
+    properties = _object(entry.get("properties"), "properties")
+    body = entry.get("body")
+    if not isinstance(body, str):
+        raise Refused("body is no string")
+    if properties.get("body_encoding") == "base64":
+        body = base64.b64decode(body, validate=True).decode()
+    content = json.loads(body)
+    if not isinstance(content, list) or len(content) != 3:
+        raise Refused("body is not [args, kwargs, embed]: Celery's protocol 2 is asked for")
+    args, kwargs, _ = content
+    if not isinstance(args, list):
+        raise Refused("args is no list")
+    return args, _object(kwargs, "kwargs")
+
+
+def _expires(value: Any) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise Refused("expires is no ISO 8601 time")
+    try:
+        datetime.datetime.fromisoformat(value)
+    except ValueError:
+        raise Refused("expires is no ISO 8601 time") from None
+    return value
+
+
+def _sole_argument(task: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    """What the task takes: both of ours take one thing."""
+    names = {broker.DELIVER: "ids", broker.SUBMIT: "request"}
+    if not isinstance(task, str) or task not in names:
+        raise Refused(f"no task is called {str(task)[:80]!r}")
+    given = [*args, *kwargs.values()]
+    if len(given) != 1 or (kwargs and names[task] not in kwargs):
+        raise Refused(f"{task} takes one argument, {names[task]}")
+    if task == broker.DELIVER:
+        _check_ids(given[0])
+    elif not isinstance(given[0], dict):
+        raise Refused("request is no JSON object")
+    return given[0]
+
+
+def _check_ids(ids: Any) -> None:
+    if not isinstance(ids, list) or not 1 <= len(ids) <= MAX_IDS:
+        raise Refused(f"ids is no list of 1 to {MAX_IDS} request ids")
+    if not all(isinstance(each, str) and _ID.fullmatch(each) for each in ids):
+        raise Refused("ids holds something that is no request id")
+
+
+def _message(task: str, task_id: str, argument: Any, queue: str, expires: str | None) -> bytes:
+    """A message as Celery itself would have sent it."""
+    body = json.dumps([[argument], {}, {}], ensure_ascii=True).encode()
+    return json.dumps(
+        {
+            "body": base64.b64encode(body).decode(),
+            "content-encoding": "utf-8",
+            "content-type": "application/json",
+            "headers": {
+                "lang": "py",
+                "task": task,
+                "id": task_id,
+                "root_id": task_id,
+                "expires": expires,
+                "retries": 0,
+                "timelimit": [None, None],
+                "ignore_result": True,
+            },
+            "properties": {
+                "correlation_id": task_id,
+                "delivery_mode": 2,
+                "delivery_info": {"exchange": "", "routing_key": queue},
+                "priority": 0,
+                "body_encoding": "base64",
+                "delivery_tag": str(uuid.uuid4()),
+            },
+        }
+    ).encode()
+
+
+class _CheckingRedis(redis.Redis):
+    """Kombu's client, except that what BRPOP brings is checked first."""
+
+    def __init__(self, *args: Any, on_refused: OnRefused, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._on_refused = on_refused
+
+    def parse_response(self, connection: Any, command_name: Any, **options: Any) -> Any:
+        reply = super().parse_response(connection, command_name, **options)
+        if command_name != "BRPOP" or not reply:
+            return reply
+        key, raw = reply
+        queue = key.decode(errors="replace").partition("\x06")[0]
+        try:
+            return key, check(raw, queue)
+        except Refused as error:
+            self._on_refused(raw, queue, str(error))
+            return None  # kombu reads this as: nothing came
+
+
+class _Checking:
+    """Gives a channel the checking client; `on_refused` comes as a transport option."""
+
+    on_refused: OnRefused
+
+    def _get_client(self) -> Callable[..., redis.Redis]:
+        return functools.partial(_CheckingRedis, on_refused=self.on_refused)
+
+
+class Channel(_Checking, kombu_redis.Channel):  # type: ignore[misc] # kombu ships no types
+    """A Redis channel with checked entries."""
+
+    from_transport_options = (*kombu_redis.Channel.from_transport_options, "on_refused")
+
+
+class SentinelChannel(_Checking, kombu_redis.SentinelChannel):  # type: ignore[misc] # kombu ships no types
+    """A Redis channel over Sentinel with checked entries."""
+
+    from_transport_options = (*kombu_redis.SentinelChannel.from_transport_options, "on_refused")
+
+
+class Transport(kombu_redis.Transport):  # type: ignore[misc] # kombu ships no types
+    """What the worker reads from; producers use kombu's own."""
+
+    #: Not `redis`, so that Celery leaves out gossip and mingle, which read unchecked messages.
+    driver_type = "kfsession"
+    Channel = Channel
+
+
+class SentinelTransport(kombu_redis.SentinelTransport):  # type: ignore[misc] # kombu ships no types
+    """The same over Sentinel."""
+
+    driver_type = "kfsession"
+    Channel = SentinelChannel

@@ -1,0 +1,225 @@
+"""Decides what is tried again, when, and when to stop: tenacity owns every such decision.
+
+A delivery runs its calls through `Inline`: short waits happen in place, a longer one raises `Parked`,
+and the request goes to the waiting room with the time that tenacity computed.
+
+Nobody else waits: no Celery countdown, no `self.retry`, no retries in requests, urllib3 or redis-py.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import tenacity
+from tenacity import stop, wait
+
+from worker import errors
+from worker.contract import errcodes, record
+
+T = TypeVar("T")
+
+#: Transient and unsure attempts that end a request.
+MAX_ATTEMPTS = 30
+#: Failures of our own code in a row that end a request.
+MAX_CRASHES = 5
+#: Waits that a delivery makes in place, all together, in seconds.
+INLINE_SECONDS = 3.0
+
+
+def _hold_seconds(error: BaseException) -> float:
+    """How long the code table holds an account before one request probes."""
+    errcode = getattr(error, "errcode", None)
+    return errcodes.lookup(errcode).probe_seconds if errcode else errcodes.DEFAULT_PROBE_SECONDS
+
+
+def _next_minute(_state: tenacity.RetryCallState) -> float:
+    """WeChat counts calls a minute, so nothing helps before the next one."""
+    return 60 - time.time() % 60
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """One class of trouble: what a request waits for meanwhile, and tenacity's three answers."""
+
+    reason: record.Reason
+    retry: tenacity.retry_base
+    wait: Callable[[tenacity.RetryCallState], float]
+    stop: Callable[[tenacity.RetryCallState], bool] = tenacity.stop_never
+    #: Whether the attempt number is the request's spent budget; else it is how often in a row the
+    #: request has waited for the same reason.
+    is_budgeted: bool = False
+
+
+#: WeChat was busy, the line broke, or a reply was lost: 0.3 s, then doubling up to a minute.
+TRANSIENT = Policy(
+    reason=record.Reason.TRANSIENT,
+    retry=tenacity.retry_if_exception_type(
+        (
+            errors.NeverLeft,
+            errors.SystemBusy,
+            errors.LostReply,
+            errors.UnreadableReply,
+            errors.ServedElsewhere,
+        )
+    ),
+    wait=wait.wait_exponential_jitter(multiplier=0.3, max=60, jitter=0.3),
+    stop=stop.stop_after_attempt(MAX_ATTEMPTS),
+    is_budgeted=True,
+)
+
+#: 65415: no target is online. The deadline ends it, never a count.
+AGENT_OFFLINE = Policy(
+    reason=record.Reason.AGENT_OFFLINE,
+    retry=tenacity.retry_if_exception_type(errors.AgentOffline),
+    wait=wait.wait_exponential(multiplier=5, exp_base=1.5, max=60) + wait.wait_random(0, 1),
+)
+
+#: No usable access token.
+TOKEN = Policy(
+    reason=record.Reason.TOKEN,
+    retry=tenacity.retry_if_exception_type((errors.TokenRejected, errors.TokenUnavailable)),
+    wait=wait.wait_exponential(multiplier=4, max=60) + wait.wait_random(0, 1),
+)
+
+#: 45011: the account's calls of this minute are used up.
+RATE_LIMITED = Policy(
+    reason=record.Reason.RATE_LIMITED,
+    retry=tenacity.retry_if_exception_type(errors.RateLimited),
+    wait=wait.wait_combine(_next_minute, wait.wait_random(0, 5)),
+)
+
+#: 45009: the account's calls of this day are used up; no source says when the count starts again.
+QUOTA = Policy(
+    reason=record.Reason.QUOTA,
+    retry=tenacity.retry_if_exception_type(errors.QuotaExhausted),
+    wait=wait.wait_exception(_hold_seconds) + wait.wait_random(0, 60),
+)
+
+#: A person has to act; one probe now and then notices that they have.
+ACCOUNT_BLOCKED = Policy(
+    reason=record.Reason.ACCOUNT_BLOCKED,
+    retry=tenacity.retry_if_exception_type(errors.AccountBlocked),
+    wait=wait.wait_exception(_hold_seconds) + wait.wait_random(0, 5),
+)
+
+#: Our own code failed on this request.
+CRASH = Policy(
+    reason=record.Reason.TRANSIENT,
+    retry=tenacity.retry_if_exception_type(Exception),
+    wait=wait.wait_exponential(multiplier=2, max=60),
+    stop=stop.stop_after_attempt(MAX_CRASHES),
+)
+
+#: What can end a call, in the order they are asked.
+POLICIES = (TRANSIENT, AGENT_OFFLINE, TOKEN, RATE_LIMITED, QUOTA, ACCOUNT_BLOCKED)
+
+
+class Parked(Exception):  # noqa: N818 - no error: the request goes on in the waiting room
+    """The next try is too far away to wait in place."""
+
+    def __init__(self, *, reason: record.Reason, seconds: float, strikes: int) -> None:
+        super().__init__(f"{reason} for {seconds:.1f} s")
+        self.reason = reason
+        self.seconds = seconds
+        self.strikes = strikes
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """What happened to a request so far; `attempt_count` is asked each time, since it grows."""
+
+    attempt_count: Callable[[], int]
+    reason: record.Reason | None
+    strikes: int
+
+    def number(self, policy: Policy) -> int:
+        """The attempt number that `policy` is asked for."""
+        return max(self.attempt_count(), 1) if policy.is_budgeted else self.strikes_after(policy)
+
+    def strikes_after(self, policy: Policy) -> int:
+        """How often in a row the request waits for this reason, once it waits again."""
+        return self.strikes + 1 if policy.reason is self.reason else 1
+
+
+class Inline:
+    """Runs the calls of one delivery under the policies.
+
+    `pause(seconds)` waits in place and says whether the time was waited out (a shutdown ends it
+    early); `seconds_left` is the time to the request's deadline.
+    """
+
+    def __init__(
+        self, history: History, *, pause: Callable[[float], bool], seconds_left: float
+    ) -> None:
+        self._history = history
+        self._pause = pause
+        self._budget = min(INLINE_SECONDS, seconds_left)
+        self._policy = TRANSIENT
+
+    def run(self, call: Callable[[], T]) -> T:
+        """What `call` returns at last.
+
+        Raises Parked when the next try is far away, else the error that nothing retries any more.
+        """
+        loop = tenacity.Retrying(
+            retry=self._retry, wait=self._wait, stop=self._stop, sleep=self._sleep, reraise=True
+        )
+        return loop(call)
+
+    def _retry(self, state: tenacity.RetryCallState) -> bool:
+        for policy in POLICIES:
+            if policy.retry(state):
+                self._policy = policy
+                return True
+        return False
+
+    def _wait(self, state: tenacity.RetryCallState) -> float:
+        return self._policy.wait(self._numbered(state))
+
+    def _stop(self, state: tenacity.RetryCallState) -> bool:
+        return self._policy.stop(self._numbered(state))
+
+    def _numbered(self, state: tenacity.RetryCallState) -> tenacity.RetryCallState:
+        """The same state, counted from the request's first attempt and not this delivery's."""
+        state.attempt_number = self._history.number(self._policy)
+        return state
+
+    def _sleep(self, seconds: float) -> None:
+        if seconds > self._budget or not self._pause(seconds):
+            raise Parked(
+                reason=self._policy.reason,
+                seconds=seconds,
+                strikes=self._history.strikes_after(self._policy),
+            )
+        self._budget -= seconds
+
+
+def after_crash(error: Exception, crashes: int) -> float | None:
+    """Seconds until a request is tried again on which our code failed `crashes` times; None: never."""
+    state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
+    state.attempt_number = crashes
+    state.set_exception((type(error), error, error.__traceback__))
+    return None if CRASH.stop(state) else CRASH.wait(state)
+
+
+def reading_back() -> tenacity.Retrying:
+    """Two tries to learn who serves a fan, before a final state says that nobody could tell."""
+    return tenacity.Retrying(
+        retry=TRANSIENT.retry,
+        wait=wait.wait_fixed(0.5),
+        stop=stop.stop_after_attempt(2),
+        reraise=True,
+    )
+
+
+def reaching_ledger(seconds: float) -> tenacity.Retrying:
+    """Tries while Redis is away, for as long as a lease lasts."""
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(errors.LedgerUnavailable),
+        wait=wait.wait_exponential_jitter(multiplier=0.1, max=2, jitter=0.1),
+        stop=stop.stop_before_delay(seconds),
+        reraise=True,
+    )

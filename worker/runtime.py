@@ -1,0 +1,137 @@
+"""Puts a worker together out of its settings; its parts live from `start` to `close`."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import socket
+import threading
+
+import celery
+import structlog
+
+from worker import asking, delivery, errors, presence, waiting_room
+from worker import doorbell as doorbells
+from worker.contract import settings
+from worker.ledger import connection
+from worker.ledger import ledger as ledgers
+from worker.wechat import shared_token, tokens, transport
+
+log = structlog.get_logger(__name__)
+
+#: Longest wait for an answer from Redis, in seconds.
+REDIS_TIMEOUT_SECONDS = 5.0
+#: Redis connections beyond one a slot: the waiting room, tokens, and some air.
+SPARE_CONNECTIONS = 20
+
+
+class Runtime:
+    """A worker's parts. `app` is the Celery app whose connections ring the doorbells."""
+
+    def __init__(self, config: settings.Settings, app: celery.Celery) -> None:
+        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        #: Set once the worker shuts down: running calls end, nothing new starts.
+        self.stopping = threading.Event()
+        self._config = config
+        self._client = connection.connect(
+            config.ledger_url,
+            timeout_seconds=REDIS_TIMEOUT_SECONDS,
+            max_connections=config.concurrency + SPARE_CONNECTIONS,
+        )
+        self._transport = transport.Transport(
+            config.api_base_url, timeout_seconds=config.call_timeout_seconds
+        )
+        self._accounts = {each.appid: self._account(each) for each in config.accounts()}
+        self.ledger = ledgers.Ledger(self._client, config)
+        self.doorbell = doorbells.Doorbell(app, config.key_prefix)
+        self.deliverer = delivery.Deliverer(
+            self.ledger,
+            self._accounts,
+            config,
+            online=presence.Presence(config.presence_seconds).online,
+            stopping=self.stopping,
+        )
+        self.room = waiting_room.WaitingRoom(
+            self.ledger, self.doorbell, slots=config.concurrency, announce=self.announce
+        )
+
+    def announce(self) -> None:
+        """Tell the ledger that this worker lives, and which accounts it serves."""
+        about = {
+            "version": importlib.metadata.version("kfsession"),
+            "slots": self._config.concurrency,
+        }
+        self.ledger.announce(self.name, about, list(self._accounts))
+
+    def refuse(self, entry: bytes, queue: str, why: str) -> None:
+        """Put a broker entry that is none of ours on the dead list."""
+        log.warning("entry_refused", queue=queue, error=why)
+        try:
+            self.ledger.bury(entry.decode(errors="replace"), queue=queue, why=why)
+        except errors.LedgerUnavailable as error:
+            log.error("entry_lost", queue=queue, error=str(error))
+
+    def close(self) -> None:
+        """Say goodbye and close every connection."""
+        with contextlib.suppress(errors.LedgerUnavailable):
+            self.ledger.depart(self.name)
+        self._transport.close()
+        self._client.close()
+
+    def _account(self, account: settings.Account) -> asking.Account:
+        return asking.Account(
+            appid=account.appid, transport=self._transport, tokens=self._token_source(account)
+        )
+
+    def _token_source(self, account: settings.Account) -> tokens.TokenSource:
+        prefix = self._config.key_prefix
+        if account.access_token is not None:
+            return tokens.FixedToken(account.access_token)
+        if account.access_token_file is not None:
+            return tokens.FileToken(account.access_token_file)
+        if account.access_token_url is not None:
+            via = transport.Transport(
+                account.access_token_url.get_secret_value(),
+                timeout_seconds=self._config.call_timeout_seconds,
+            )
+            return shared_token.url_token(via, self._client, prefix=prefix, appid=account.appid)
+        if account.appsecret is None:
+            raise AssertionError("settings see to it that an account has one source")
+        return shared_token.stable_token(
+            self._transport,
+            self._client,
+            prefix=prefix,
+            appid=account.appid,
+            secret=account.appsecret,
+        )
+
+
+_current: Runtime | None = None
+
+
+def current() -> Runtime:
+    """The runtime of this worker process."""
+    if _current is None:
+        raise RuntimeError("no worker runs in this process: start `celery -A worker.app worker`")
+    return _current
+
+
+def start(config: settings.Settings, app: celery.Celery) -> Runtime:
+    """Build the runtime of this process and announce it.
+
+    Raises InvalidSettings without credentials, SchemaTooNew on a newer release's ledger. A Redis that
+    is away only delays the announcement: the waiting room repeats it.
+    """
+    global _current
+    if not config.accounts():
+        raise settings.InvalidSettings(
+            "KF_APPSECRET: missing; a worker needs KF_APPID and KF_APPSECRET, an access token"
+            " (KF_ACCESS_TOKEN…), or KF_ACCOUNTS_FILE"
+        )
+    _current = Runtime(config, app)
+    try:
+        _current.announce()
+    except errors.LedgerUnavailable as error:
+        log.error("out_of_reach", error=str(error))
+    return _current

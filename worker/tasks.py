@@ -1,0 +1,42 @@
+"""Celery's two tasks, as thin as they can be.
+
+`kfsession.deliver(ids)` is a doorbell, acknowledged before it runs: losing it harms nothing.
+`kfsession.submit(request)` carries a whole request, acknowledged once the ledger has it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import celery
+import celery.exceptions
+import structlog
+
+from worker import accepting, errors, runtime
+from worker.contract import broker
+
+log = structlog.get_logger(__name__)
+
+
+@celery.shared_task(name=broker.DELIVER)
+def deliver(ids: list[str]) -> None:
+    """Look at these requests; when the ledger is away they wait for their next ring."""
+    try:
+        runtime.current().deliverer.deliver(ids)
+    except errors.LedgerUnavailable as error:
+        log.error("delivery_interrupted", ids=len(ids), error=str(error))
+
+
+@celery.shared_task(name=broker.SUBMIT, bind=True, acks_late=True)
+def submit(self: Any, fields: dict[str, Any]) -> None:
+    """Write this request and look at it; when the ledger is away the message goes back to its queue."""
+    here, queue = runtime.current(), self.request.delivery_info["routing_key"]
+    try:
+        request_id = accepting.accept(
+            fields, task_id=self.request.id, queue=queue, ledger=here.ledger, refuse=here.refuse
+        )
+    except errors.LedgerUnavailable as error:
+        log.error("submit_postponed", error=str(error))
+        raise celery.exceptions.Reject(error, requeue=True) from None
+    if request_id:
+        deliver(ids=[request_id])

@@ -1,0 +1,110 @@
+"""Watches the ledger's clock: rings what is due, takes back lost leases, buries what expired.
+
+It runs as one thread in every worker process; any living worker is enough, and more do no harm, since
+each pass takes its ids in one atomic step.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from worker import doorbell as doorbells
+from worker import errors
+from worker.contract import request
+from worker.ledger import ledger as ledgers
+
+log = structlog.get_logger(__name__)
+
+#: Time between two passes, in seconds.
+TICK_SECONDS: Final = 0.5
+#: Most ids one script takes; a full pass goes again at once.
+PASS_IDS: Final = 500
+#: A lane with more messages a slot than this is long: what waits in it is not rung again.
+MESSAGES_A_SLOT: Final = 4
+#: Time between two signs of life, in seconds.
+ANNOUNCE_SECONDS: Final = 5.0
+
+
+class WaitingRoom:
+    """One process's watch over the ledger. `announce` tells the ledger that this worker lives."""
+
+    def __init__(
+        self,
+        ledger: ledgers.Ledger,
+        doorbell: doorbells.Doorbell,
+        *,
+        slots: int,
+        announce: Callable[[], None],
+    ) -> None:
+        self._ledger = ledger
+        self._doorbell = doorbell
+        self._lane_limit = slots * MESSAGES_A_SLOT
+        self._announce = announce
+        self._announce_at = 0.0
+        self._is_closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="waiting-room", daemon=True)
+        self._trouble: str | None = None
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the watch after the pass under way."""
+        self._is_closing.set()
+        self._thread.join()
+
+    def tick(self) -> None:
+        """One pass over all that is due; raises LedgerUnavailable and DoorbellUnavailable."""
+        if time.monotonic() >= self._announce_at:
+            self._announce()
+            self._announce_at = time.monotonic() + ANNOUNCE_SECONDS
+        may_ring = self._short_lanes()
+        while self._wake(may_ring) and not self._is_closing.is_set():
+            pass
+        while self._ledger.purge(PASS_IDS) == PASS_IDS and not self._is_closing.is_set():
+            pass
+
+    def _wake(self, may_ring: dict[request.Lane, bool]) -> bool:
+        """One script's worth of due ids; whether more may be due."""
+        woken = self._ledger.wake(PASS_IDS, may_ring)
+        for request_id in woken.lost_leases:
+            log.warning("lease_taken_back", id=request_id)
+        if woken.expired:
+            log.info("requests_expired", count=woken.expired)
+        for lane, ids in woken.ring.items():
+            if ids:
+                self._doorbell.ring(lane, ids)
+        return woken.taken == PASS_IDS
+
+    def _short_lanes(self) -> dict[request.Lane, bool]:
+        """Which lanes are short enough to ring; none while the broker is away."""
+        try:
+            return {lane: self._doorbell.length(lane) < self._lane_limit for lane in request.Lane}
+        except errors.DoorbellUnavailable as error:
+            self._note(str(error))
+            return dict.fromkeys(request.Lane, False)
+
+    def _run(self) -> None:
+        while not self._is_closing.wait(TICK_SECONDS):
+            try:
+                self.tick()
+            except (errors.LedgerUnavailable, errors.DoorbellUnavailable) as error:
+                self._note(str(error))
+            except Exception:  # a bug must not end the watch for good
+                log.exception("waiting_room_crashed")
+            else:
+                self._note(None)
+
+    def _note(self, trouble: str | None) -> None:
+        """Say once that something is out of reach, and once that it is back."""
+        if trouble and self._trouble is None:
+            log.error("out_of_reach", error=trouble)
+        elif trouble is None and self._trouble:
+            log.info("back_in_reach")
+        self._trouble = trouble
