@@ -1,4 +1,4 @@
-"""Takes a request off the broker, from a client that only speaks Celery, and writes it to the ledger."""
+"""Takes the request of a plain Celery client off the broker and writes it to the ledger."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def accept(
 ) -> str | None:
     """Write the request that `fields` describe; returns its id, or None when it was refused.
 
-    Without a `key` the task id is the key, so that a message that comes twice is one request; without
-    a `lane` the queue tells it. Raises LedgerUnavailable when nothing could be written.
+    Without a `key` the task id is the key, so that a message that comes twice is one request;
+    without a `lane` the queue tells it. Raises LedgerUnavailable when nothing could be written.
     """
     lane = queue.rpartition(".")[2]
     try:

@@ -41,16 +41,16 @@ def _stop(error: Exception) -> NoReturn:
     raise SystemExit(f"kfsession: {error}")
 
 
-class WaitingRoomStep(bootsteps.StartStopStep):  # type: ignore[misc] # celery ships no types
+class WaitingRoomStep(bootsteps.StartStopStep):
     """Runs the waiting room while the pool runs."""
 
     requires = ("celery.worker.components:Pool",)
 
-    def start(self, parent: Any) -> None:
+    def start(self, _worker: Any) -> None:
         """Begin to watch."""
         runtime.current().room.start()
 
-    def stop(self, parent: Any) -> None:
+    def stop(self, _worker: Any) -> None:
         """End the watch."""
         runtime.current().room.stop()
 
@@ -60,14 +60,14 @@ app.add_defaults(_configuration)
 app.steps["worker"].add(WaitingRoomStep)
 
 
-@signals.setup_logging.connect  # type: ignore[untyped-decorator] # celery ships no types
+@signals.setup_logging.connect
 def _set_up_logging(**_: Any) -> None:
     logs.configure(settings.load())
     for name in _CHATTY_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-@signals.worker_init.connect  # type: ignore[untyped-decorator] # celery ships no types
+@signals.worker_init.connect
 def _start(**_: Any) -> None:
     try:
         runtime.start(settings.load(), app)
@@ -75,11 +75,11 @@ def _start(**_: Any) -> None:
         _stop(error)
 
 
-@signals.worker_shutting_down.connect  # type: ignore[untyped-decorator] # celery ships no types
+@signals.worker_shutting_down.connect
 def _stop_taking(**_: Any) -> None:
     runtime.current().stopping.set()
 
 
-@signals.worker_shutdown.connect  # type: ignore[untyped-decorator] # celery ships no types
+@signals.worker_shutdown.connect
 def _close(**_: Any) -> None:
     runtime.current().close()

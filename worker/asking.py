@@ -1,4 +1,4 @@
-"""Takes a claim and asks WeChat, target by target, until an agent has the fan or an error says why not.
+"""Takes a claim and asks WeChat, target by target, until an agent has the fan or an error is left.
 
 One rule shapes it: while it is unsure whether a fan was given to an agent, that same agent may be
 asked again (WeChat answers 0 for a pair that has its session), but another one only after a
@@ -21,7 +21,7 @@ from worker.wechat import agents, kfsession, tokens, transport
 T = TypeVar("T")
 
 
-class TakenBack(Exception):  # noqa: N818 - no error: somebody cancelled between two calls
+class TakenBack(Exception):
     """The request was cancelled before a further call."""
 
 
@@ -45,8 +45,8 @@ class Answer:
 class Asking:
     """The calls made for one claim, and what they taught.
 
-    `renew` keeps the claim before a call that it does not cover yet, and raises LeaseLost when it is
-    gone; `online` tells who is online. `call_seconds` is the longest a call may take.
+    `renew` keeps the claim before a call that it does not cover yet, and raises LeaseLost when it
+    is gone; `online` tells who is online. `call_seconds` is the longest a call may take.
     """
 
     def __init__(
@@ -228,6 +228,6 @@ class Asking:
         if self._account is None:
             raise errors.TokenUnavailable(
                 f"this worker has no credentials for account {self.claim.appid}",
-                hint=f"give the worker the credentials of {self.claim.appid}, or cancel the request",
+                hint=f"give the worker the credentials of {self.claim.appid}, or cancel it",
             )
         return self._account

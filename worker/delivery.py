@@ -108,7 +108,7 @@ class Deliverer:
     def _settle(
         self, claim: claims.Claim, rest: Sequence[str], holder: str, ends: float
     ) -> claims.Taken:
-        """Bring one request to a verdict and write it, taking the next request with the same step."""
+        """Bring one request to a verdict and write it; the same step takes the next request."""
         ask = asking.Asking(
             claim,
             self._accounts.get(claim.appid),
@@ -155,7 +155,7 @@ class Deliverer:
         except Exception as error:
             return self._after_crash(ask, error)
 
-    # -- the steps -----------------------------------------------------------------------------------
+    # -- the steps -----------------------------------------------------------------------------
 
     def _end_if_over(self, ask: asking.Asking) -> Verdict | None:
         """Taken back, past its deadline, or out of attempts: no further create call."""
@@ -189,7 +189,7 @@ class Deliverer:
         except errors.WeChatError as error:
             return self._finish(ask, Verdict.failed(_reason_of(error)))
 
-    # -- what the steps share --------------------------------------------------------------------------
+    # -- what the steps share --------------------------------------------------------------------
 
     def _finish(self, ask: asking.Asking, verdict: Verdict) -> Verdict:
         """A final state short of success needs to know that nobody was given this fan unseen."""

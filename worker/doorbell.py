@@ -1,4 +1,4 @@
-"""Takes request ids and rings Celery: "look at these". Losing or doubling a message harms nothing."""
+"""Takes request ids and rings Celery: "look at these". A lost or doubled message harms nothing."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Doorbell:
     ) -> Doorbell:
         """A doorbell with a Celery app of its own, for processes that run no worker.
 
-        Opens nothing yet. `timeout_seconds` bounds each wait on the broker's socket; one ring makes a
-        few of them.
+        Opens nothing yet. `timeout_seconds` bounds each wait on the broker's socket; one ring
+        makes a few of them.
         """
         app = celery.Celery("kfsession", set_as_current=False)
         app.conf.update(broker.configuration(config))

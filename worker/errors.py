@@ -27,8 +27,6 @@ KfsessionError
 Texts and attributes never hold a token, a secret or a password.
 """
 
-# ruff: noqa: N818 - the names say what happened; "Error" at the end of each would add nothing
-
 import enum
 import re
 from typing import ClassVar

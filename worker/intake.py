@@ -1,9 +1,9 @@
 """Takes a raw entry of a queue's list and hands kombu a clean message built from it, or refuses it.
 
 Half of the malformed entries one can think of kill a stock worker, some of them again and again
-(ENGINE.md). So nothing that a stranger wrote reaches kombu: of each entry only the task, its id and its
-arguments are read, checked, and put into a message of our own making. What is refused goes to the
-dead list with its error.
+(ENGINE.md). So nothing that a stranger wrote reaches kombu: of each entry only the task, its id
+and its arguments are read, checked, and put into a message of our own making. What is refused
+goes to the dead list with its error.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ MAX_ENTRY_BYTES = 64 * 1024
 #: Most ids one doorbell may carry.
 MAX_IDS = 50
 
+_ARGUMENT_NAMES = {broker.DELIVER: "ids", broker.SUBMIT: "request"}
+
 _ID = re.compile(r"[0-9a-z]{1,64}")
 _TASK_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
@@ -44,7 +46,7 @@ def check(raw: bytes, queue: str) -> bytes:
     try:
         entry = _object(json.loads(raw[: MAX_ENTRY_BYTES + 1]), "entry")
         headers = _object(entry.get("headers"), "headers")
-        task, task_id = headers.get("task"), headers.get("id")
+        task, task_id = _task(headers.get("task")), headers.get("id")
         args, kwargs = _arguments(entry)
         if headers.get("eta") is not None:
             raise Refused("carries an eta or countdown: submit when it is time")
@@ -100,14 +102,18 @@ def _expires(value: Any) -> str | None:
     return value
 
 
-def _sole_argument(task: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
+def _task(name: Any) -> str:
+    if not isinstance(name, str) or name not in _ARGUMENT_NAMES:
+        raise Refused(f"no task is called {str(name)[:80]!r}")
+    return name
+
+
+def _sole_argument(task: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
     """What the task takes: both of ours take one thing."""
-    names = {broker.DELIVER: "ids", broker.SUBMIT: "request"}
-    if not isinstance(task, str) or task not in names:
-        raise Refused(f"no task is called {str(task)[:80]!r}")
+    name = _ARGUMENT_NAMES[task]
     given = [*args, *kwargs.values()]
-    if len(given) != 1 or (kwargs and names[task] not in kwargs):
-        raise Refused(f"{task} takes one argument, {names[task]}")
+    if len(given) != 1 or (kwargs and name not in kwargs):
+        raise Refused(f"{task} takes one argument, {name}")
     if task == broker.DELIVER:
         _check_ids(given[0])
     elif not isinstance(given[0], dict):
@@ -181,19 +187,19 @@ class _Checking:
         return functools.partial(_CheckingRedis, on_refused=self.on_refused)
 
 
-class Channel(_Checking, kombu_redis.Channel):  # type: ignore[misc] # kombu ships no types
+class Channel(_Checking, kombu_redis.Channel):
     """A Redis channel with checked entries."""
 
     from_transport_options = (*kombu_redis.Channel.from_transport_options, "on_refused")
 
 
-class SentinelChannel(_Checking, kombu_redis.SentinelChannel):  # type: ignore[misc] # kombu ships no types
+class SentinelChannel(_Checking, kombu_redis.SentinelChannel):
     """A Redis channel over Sentinel with checked entries."""
 
     from_transport_options = (*kombu_redis.SentinelChannel.from_transport_options, "on_refused")
 
 
-class Transport(kombu_redis.Transport):  # type: ignore[misc] # kombu ships no types
+class Transport(kombu_redis.Transport):
     """What the worker reads from; producers use kombu's own."""
 
     #: Not `redis`, so that Celery leaves out gossip and mingle, which read unchecked messages.
@@ -201,7 +207,7 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc] # kombu ships no t
     Channel = Channel
 
 
-class SentinelTransport(kombu_redis.SentinelTransport):  # type: ignore[misc] # kombu ships no types
+class SentinelTransport(kombu_redis.SentinelTransport):
     """The same over Sentinel."""
 
     driver_type = "kfsession"

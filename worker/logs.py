@@ -31,16 +31,19 @@ def configure(config: settings.Settings) -> None:
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Formatter(foreign_pre_chain=shared, processors=[
-        structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending
-    ]))
+    handler.setFormatter(
+        _Formatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending],
+        )
+    )
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(config.log_level)
 
 
 class _Formatter(structlog.stdlib.ProcessorFormatter):
-    """The last gate: whatever anybody logs, tracebacks included, leaves without tokens or secrets."""
+    """The last gate: whatever anybody logs, tracebacks too, leaves without tokens or secrets."""
 
     def format(self, record: logging.LogRecord) -> str:
         return redaction.redact(super().format(record))

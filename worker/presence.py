@@ -1,4 +1,4 @@
-"""Takes an account and tells who of its agents is online, asking WeChat at most once an interval."""
+"""Takes an account and tells which agents are online, asking WeChat at most once an interval."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 """Decides what is tried again, when, and when to stop: tenacity owns every such decision.
 
-A delivery runs its calls through `Inline`: short waits happen in place, a longer one raises `Parked`,
-and the request goes to the waiting room with the time that tenacity computed.
+A delivery runs its calls through `Inline`: short waits happen in place, a longer one raises
+`Parked`, and the request goes to the waiting room with the time that tenacity computed.
 
-Nobody else waits: no Celery countdown, no `self.retry`, no retries in requests, urllib3 or redis-py.
+Nobody else waits: no Celery countdown, no `self.retry`, no retries in requests, urllib3 or
+redis-py.
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ CRASH = Policy(
 POLICIES = (TRANSIENT, AGENT_OFFLINE, TOKEN, RATE_LIMITED, QUOTA, ACCOUNT_BLOCKED)
 
 
-class Parked(Exception):  # noqa: N818 - no error: the request goes on in the waiting room
+class Parked(Exception):
     """The next try is too far away to wait in place."""
 
     def __init__(self, *, reason: record.Reason, seconds: float, strikes: int) -> None:
@@ -198,7 +199,7 @@ class Inline:
 
 
 def after_crash(error: Exception, crashes: int) -> float | None:
-    """Seconds until a request is tried again on which our code failed `crashes` times; None: never."""
+    """Seconds until a request on which our code failed `crashes` times is tried again, or None."""
     state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
     state.attempt_number = crashes
     state.set_exception((type(error), error, error.__traceback__))

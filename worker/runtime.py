@@ -120,8 +120,8 @@ def current() -> Runtime:
 def start(config: settings.Settings, app: celery.Celery) -> Runtime:
     """Build the runtime of this process and announce it.
 
-    Raises InvalidSettings without credentials, SchemaTooNew on a newer release's ledger. A Redis that
-    is away only delays the announcement: the waiting room repeats it.
+    Raises InvalidSettings without credentials, SchemaTooNew on a newer release's ledger. A Redis
+    that is away only delays the announcement: the waiting room repeats it.
     """
     global _current
     if not config.accounts():

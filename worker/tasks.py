@@ -29,7 +29,7 @@ def deliver(ids: list[str]) -> None:
 
 @celery.shared_task(name=broker.SUBMIT, bind=True, acks_late=True)
 def submit(self: Any, fields: dict[str, Any]) -> None:
-    """Write this request and look at it; when the ledger is away the message goes back to its queue."""
+    """Write this request and look at it; while the ledger is away the message goes back."""
     here, queue = runtime.current(), self.request.delivery_info["routing_key"]
     try:
         request_id = accepting.accept(

@@ -1,7 +1,7 @@
 """Watches the ledger's clock: rings what is due, takes back lost leases, buries what expired.
 
-It runs as one thread in every worker process; any living worker is enough, and more do no harm, since
-each pass takes its ids in one atomic step.
+It runs as one thread in every worker process; any living worker is enough, and more do no harm,
+since each pass takes its ids in one atomic step.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What producers, workers and dashboards agree on: requests, records, codes and settings; no I/O."""
+"""What producers, workers and dashboards agree on: requests, records, codes, settings; no I/O."""

@@ -117,7 +117,7 @@ class Attempt(pydantic.BaseModel):
 class Record(pydantic.BaseModel):
     """One request, whole, as every reader sees it."""
 
-    model_config = pydantic.ConfigDict(frozen=True)
+    model_config = pydantic.ConfigDict(frozen=True, validate_by_name=True)
 
     id: str
     schema_: Annotated[int, pydantic.Field(alias="schema")]

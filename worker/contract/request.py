@@ -99,9 +99,9 @@ Appid = Annotated[str, pydantic.AfterValidator(_check_appid)]
 class SessionRequest(pydantic.BaseModel):
     """Somebody's wish that a fan gets a session.
 
-    `kf_account` and `fallbacks` are the targets in order of preference. `ttl_seconds` (1 s to 48 h) or
-    `deadline_at` (with a time zone) end the wish; without either the lane's setting decides. `key`
-    makes the submit idempotent. `metadata` is handed back with the record.
+    `kf_account` and `fallbacks` are the targets in order of preference. `ttl_seconds` (1 s to 48
+    h) or `deadline_at` (with a time zone) end the wish; without either the lane's setting
+    decides. `key` makes the submit idempotent. `metadata` is handed back with the record.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -141,7 +141,7 @@ class SessionRequest(pydantic.BaseModel):
         try:
             return cls.model_validate(dict(fields))
         except pydantic.ValidationError as error:
-            raise InvalidRequest(_sentence(error, fields)) from None
+            raise InvalidRequest(_sentence(error)) from None
         except RecursionError:
             raise InvalidRequest("metadata: nested too deep to be read") from None
 
@@ -184,8 +184,8 @@ class SessionRequest(pydantic.BaseModel):
         return round(left_seconds * 1000)
 
 
-def _sentence(invalid: pydantic.ValidationError, fields: Mapping[str, Any]) -> str:
-    """One sentence for what pydantic found; a misspelled name explains a missing one, so it leads."""
+def _sentence(invalid: pydantic.ValidationError) -> str:
+    """One sentence for what pydantic found; a misspelled name explains a missing one and leads."""
     errors = invalid.errors(include_url=False)
     error = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
     message = error["msg"].removeprefix("Value error, ")

@@ -1,8 +1,8 @@
 """Writes one attempt as two short strings of the record's hash, and reads it back.
 
 Short, because a hash stays small only while every value has at most 64 bytes: `a<slot>` is
-"at target errcode elapsed_ms error" and `m<slot>` is "rid errmsg", `-` standing for none. The target
-is its place among the record's targets (from 0), or a name where `any` chose it.
+"at target errcode elapsed_ms error" and `m<slot>` is "rid errmsg", `-` standing for none. The
+target is its place among the record's targets (from 0), or a name where `any` chose it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a worker holds and hands back: a `Claim` comes from the ledger, a `Settlement` returns to it."""
+"""What a worker gets from the ledger, a `Claim`, and hands back to it, a `Settlement`."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Doubt:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """The calls a delivery made, and what they taught; absolute numbers, so that writing twice is safe."""
+    """A delivery's calls and what they taught; absolute numbers, so that writing twice is safe."""
 
     attempt_count: int
     api_calls: int

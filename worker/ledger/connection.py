@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import redis
 import redis.backoff
@@ -15,8 +15,8 @@ from worker.contract import settings
 def connect(url: str, *, timeout_seconds: float, max_connections: int) -> redis.Redis:
     """A client that opens nothing yet and never replays a command by itself.
 
-    redis-py's own retries would send a script again whose reply was lost; here whoever calls decides
-    (ENGINE.md). Every wait is bounded by `timeout_seconds`.
+    redis-py's own retries would send a script again whose reply was lost; here whoever calls
+    decides (ENGINE.md). Every wait is bounded by `timeout_seconds`.
     """
     options: dict[str, Any] = {
         "decode_responses": True,
@@ -33,4 +33,5 @@ def connect(url: str, *, timeout_seconds: float, max_connections: int) -> redis.
     sentinel = redis.sentinel.Sentinel(
         hosts, sentinel_kwargs={"socket_timeout": timeout_seconds}, password=password
     )
-    return sentinel.master_for(name, db=database, password=password, **options)
+    master = sentinel.master_for(name, db=database, password=password, **options)
+    return cast(redis.Redis, master)

@@ -1,8 +1,8 @@
-"""The ledger's steps, for producers and workers: each is one atomic script, so a crash cannot split it.
+"""The ledger's steps, for producers and workers: each is one atomic script, so no crash splits it.
 
-`submit → claim → renew* → settle` is the life of a request seen from here; `wake` and `purge` are the
-waiting room's, `cancel` and `retry` an operator's. Every step may be sent again when its reply was
-lost: scripts recognise their own work by id, holder or fence.
+`submit → claim → renew* → settle` is the life of a request seen from here; `wake` and `purge` are
+the waiting room's, `cancel` and `retry` an operator's. Every step may be sent again when its
+reply was lost: scripts recognise their own work by id, holder or fence.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def new_id() -> str:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What a submit came to: `how` is new, joined (the fan's live request) or repeated (the key's)."""
+    """What a submit came to: `how` is new, joined (a live request) or repeated (a key)."""
 
     id: str
     status: record.Status
@@ -70,12 +70,13 @@ class Ledger:
             url=config.ledger_url,
         )
 
-    # -- producers ---------------------------------------------------------------------------------
+    # -- producers -------------------------------------------------------------------------------
 
     def submit(self, wish: request.SessionRequest, request_id: str) -> Receipt:
         """Write `wish` under `request_id`; sending it again under the same id is safe.
 
-        Raises InvalidRequest when the ledger refuses it, LedgerUnavailable when Redis did not answer.
+        Raises InvalidRequest when the ledger refuses it, LedgerUnavailable when Redis did not
+        answer.
         """
         answer = self._scripts.run("submit", *self._submit_arguments(wish, request_id))
         return _receipt(answer, wish, request_id)
@@ -111,12 +112,13 @@ class Ledger:
             KEY_MS,
         )
 
-    # -- workers -----------------------------------------------------------------------------------
+    # -- workers ---------------------------------------------------------------------------------
 
     def claim(self, ids: Sequence[str], holder: str, *, again: bool = False) -> claims.Taken:
         """Take the oldest queued escalation, else the first claimable of `ids`.
 
-        Looks at the first `CANDIDATES` ids; `rest` holds those still to do. `holder` names the delivery; `again` says that an earlier try of it had no answer.
+        Looks at the first `CANDIDATES` ids; `rest` holds those still to do. `holder` names the
+        delivery; `again` says that an earlier try of it had no answer.
         """
         lease_ends = self._lease_ends()
         answer = self._scripts.run("claim", holder, self._lease_ms, int(again), *ids[:CANDIDATES])
@@ -134,9 +136,9 @@ class Ledger:
     ) -> claims.Taken:
         """Write what became of `claim` and, unless told not to, take the next request with it."""
         progress = settlement.progress
-        following = (
-            (holder, self._lease_ms, int(again), *next_ids[:CANDIDATES]) if take_next else ()
-        )
+        following: tuple[lua.Argument, ...] = ()
+        if take_next:
+            following = (holder, self._lease_ms, int(again), *next_ids[:CANDIDATES])
         lease_ends = self._lease_ends()
         written, *taken = self._scripts.run(
             "settle",
@@ -197,7 +199,7 @@ class Ledger:
         """Taken before the script runs, so that we think the lease over before Redis does."""
         return time.monotonic() + self._lease_ms / 1000
 
-    # -- the waiting room ----------------------------------------------------------------------------
+    # -- the waiting room ------------------------------------------------------------------------
 
     def wake(self, limit: int, may_ring: Mapping[request.Lane, bool]) -> Woken:
         """Take up to `limit` due ids: bury, take back, wake, and say which to ring."""
@@ -226,7 +228,7 @@ class Ledger:
             schema = int(pipe.execute()[1])
         if schema > record.SCHEMA:
             raise errors.SchemaTooNew(
-                f"the ledger has schema {schema} and this release writes {record.SCHEMA}: upgrade it"
+                f"the ledger has schema {schema}, this release knows {record.SCHEMA}: upgrade it"
             )
 
     def depart(self, worker: str) -> None:
@@ -234,7 +236,7 @@ class Ledger:
         with self._scripts.reaching(writes=True):
             self.client.hdel(self.keys.workers, worker)
 
-    # -- operators -----------------------------------------------------------------------------------
+    # -- operators -------------------------------------------------------------------------------
 
     def cancel(self, request_id: str) -> str:
         """Take a request back.
@@ -306,7 +308,7 @@ def _receipt(answer: Sequence[str], wish: request.SessionRequest, request_id: st
             "which_account": (
                 f"appid: missing, and the ledger knows several accounts; name one of {known}"
                 if known
-                else "appid: missing, and no worker has announced an account yet; start one, or name it"
+                else "appid: missing, and no worker has announced an account; start one, or name it"
             ),
             "unknown_account": f"appid: {wish.appid!r}: no worker serves it; known are {known}",
             "id_taken": f"id: {known!r} is another fan's request; make a new id",

@@ -76,7 +76,8 @@ class Reader:
     """A deployment's records, as they stand."""
 
     def __init__(self, client: redis.Redis, prefix: str) -> None:
-        self._client = client
+        # Answers are str, since the client decodes; redis-py's types cannot say so.
+        self._client: Any = client
         self._keys = keys.Keys(prefix)
 
     def get(self, request_id: str) -> record.Record | None:
@@ -96,8 +97,8 @@ class Reader:
         used = self._client.mget([self._keys.key(each, key) for each in appids]) if appids else []
         return next((self.get(each.split(" ")[0]) for each in used if each), None)
 
-    def list(self, wanted: Filter, limit: int) -> tuple[list[record.Record], bool]:
-        """The newest `limit` records that `wanted` admits, newest first, and whether more follow."""
+    def select(self, wanted: Filter, limit: int) -> tuple[list[record.Record], bool]:
+        """The newest `limit` records that `wanted` admits, and whether there are more."""
         ids = self._ids_newest_first(wanted)
         found: list[record.Record] = []
         while page := list(itertools.islice(ids, _PAGE)):
@@ -110,7 +111,7 @@ class Reader:
         return found, False
 
     def counts(self) -> dict[record.Status, dict[str, int]]:
-        """How many requests are in each state, told apart by lane or reason; empty ones left out."""
+        """How many requests are in each state, told apart by lane or reason; no zeros."""
         names = [(status, detail) for status in record.Status for detail in keys.details(status)]
         with self._client.pipeline(transaction=False) as pipe:
             for status, detail in names:
@@ -134,12 +135,12 @@ class Reader:
         self, after: str = "0", *, block_ms: int | None = None, count: int = 500
     ) -> list[Event]:
         """Changes of state after a position, oldest first; waits up to `block_ms` for the first."""
-        answer: Any = self._client.xread({self._keys.events: after}, count=count, block=block_ms)
+        answer = self._client.xread({self._keys.events: after}, count=count, block=block_ms)
         return [_event(position, fields) for _, rows in answer or () for position, fields in rows]
 
     def newest_position(self) -> str:
         """The position of the newest event, `0` when there is none."""
-        newest: Any = self._client.xrevrange(self._keys.events, count=1)
+        newest = self._client.xrevrange(self._keys.events, count=1)
         return str(newest[0][0]) if newest else "0"
 
     def accounts(self) -> list[str]:
@@ -190,7 +191,7 @@ class Reader:
         high = wanted.until.timestamp() * 1000 if wanted.until else "+inf"
         low = wanted.since.timestamp() * 1000 if wanted.since else "-inf"
         for offset in itertools.count(0, _PAGE):
-            rows: Any = self._client.zrevrangebyscore(
+            rows = self._client.zrevrangebyscore(
                 index, high, low, start=offset, num=_PAGE, withscores=True
             )
             yield from ((score, request_id) for request_id, score in rows)
@@ -224,10 +225,10 @@ def _record(request_id: str, fields: Mapping[str, str]) -> record.Record:
     status = record.Status(fields["status"])
     targets = tuple(fields["targets"].split("|"))
     said = fields["reason"] if status in _HAS_REASON else ""
-    needs_hint = status.is_final and not status.is_success or status is record.Status.WAITING
+    needs_hint = (status.is_final and not status.is_success) or status is record.Status.WAITING
     return record.Record(
         id=request_id,
-        schema=record.SCHEMA,
+        schema_=record.SCHEMA,
         appid=fields["appid"],
         openid=fields["openid"],
         kf_account=targets[0],

@@ -69,7 +69,7 @@ class Scripts:
 
     @contextlib.contextmanager
     def reaching(self, *, writes: bool) -> Iterator[None]:
-        """Turn a failure to reach Redis into LedgerUnavailable, which says whether it may have written."""
+        """Turn a failure to reach Redis into LedgerUnavailable."""
         try:
             yield
         except (redis.exceptions.RedisError, OSError) as error:

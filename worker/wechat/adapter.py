@@ -177,6 +177,13 @@ class DeadlineAdapter(requests.adapters.HTTPAdapter):
     def cert_verify(self, *args: Any, **kwargs: Any) -> None:
         """Nothing to do: the TLS context demands and checks the certificate."""
 
+    def close(self) -> None:
+        """Close the idle connections now; urllib3 leaves that to the garbage collector."""
+        for manager in (self.poolmanager, *self.proxy_manager.values()):
+            for key in manager.pools.keys():  # noqa: SIM118 - the container cannot be iterated
+                manager.pools[key].close()
+        super().close()
+
     def exchange(
         self, request: requests.PreparedRequest, call: Call, *, proxies: Any, limit: int
     ) -> tuple[int, bytes]:
