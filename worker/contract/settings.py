@@ -27,6 +27,10 @@ DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
 
 _SECRETS = ("appsecret", "access_token", "redis_url", "broker_url")
 _REDIS_SCHEMES = ("redis", "rediss", "unix", "sentinel")
+#: redis-py takes a database that is no number for 0, and fails late on a wrong port.
+_REDIS_URL = re.compile(
+    r"rediss?://(?:[^/]*@)?(?:\[[^]]+\]|[^:/@?]+)(?::\d{1,5})?(?:/\d*)?(?:\?.*)?"
+)
 
 
 class InvalidSettings(ValueError):
@@ -118,6 +122,10 @@ class Settings(pydantic_settings.BaseSettings):
         if url.partition("://")[0] not in _REDIS_SCHEMES or "://" not in url:
             raise ValueError(
                 f"{redact_url(url)!r} must start with redis://, rediss://, unix:// or sentinel://"
+            )
+        if url.startswith("redis") and not _REDIS_URL.fullmatch(url):
+            raise ValueError(
+                f"{redact_url(url)!r} is not redis://[[user]:password@]host[:port][/database]"
             )
         if url.startswith("sentinel://") and not sentinel_parts(url):
             raise ValueError("sentinel://:password@host1:26379,host2:26379/NAME/0 is the form")

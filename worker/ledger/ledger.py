@@ -19,7 +19,7 @@ import redis
 
 from worker import errors
 from worker.contract import record, request, settings
-from worker.ledger import attempts, claims, keys
+from worker.ledger import attempts, claims, keys, receipts
 from worker.ledger import scripts as lua
 
 #: How long an idempotency key is kept at least, in ms.
@@ -34,15 +34,6 @@ def new_id() -> str:
     """A request id: 20 characters that sort by time, 52 bits of them random."""
     number = time.time_ns() // 1_000_000 << 52 | secrets.randbits(52)
     return "".join(_BASE32[number >> shift & 31] for shift in range(95, -1, -5))
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
-    """What a submit came to: `how` is new, joined (a live request) or repeated (a key)."""
-
-    id: str
-    status: record.Status
-    how: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,28 +63,35 @@ class Ledger:
 
     # -- producers -------------------------------------------------------------------------------
 
-    def submit(self, wish: request.SessionRequest, request_id: str) -> Receipt:
+    def submit(self, wish: request.SessionRequest, request_id: str) -> receipts.Receipt:
         """Write `wish` under `request_id`; sending it again under the same id is safe.
 
         Raises InvalidRequest when the ledger refuses it, LedgerUnavailable when Redis did not
         answer.
         """
         answer = self._scripts.run("submit", *self._submit_arguments(wish, request_id))
-        return _receipt(answer, wish, request_id)
+        return receipts.Receipt.parse(answer, wish, request_id)
 
     def submit_many(
         self, wishes: Sequence[tuple[request.SessionRequest, str]]
-    ) -> list[Receipt | request.InvalidRequest]:
+    ) -> list[receipts.Receipt | request.InvalidRequest]:
         """Write many (wish, id) pairs in one round trip; what is refused stands in its place."""
-        calls = [self._submit_arguments(wish, request_id) for wish, request_id in wishes]
-        receipts: list[Receipt | request.InvalidRequest] = []
-        answers = self._scripts.run_many("submit", calls)
-        for answer, (wish, request_id) in zip(answers, wishes, strict=True):
+        results: dict[str, receipts.Receipt | request.InvalidRequest] = {}
+        calls: dict[str, tuple[lua.Argument, ...]] = {}
+        for wish, request_id in wishes:
             try:
-                receipts.append(_receipt(answer, wish, request_id))
+                calls[request_id] = self._submit_arguments(wish, request_id)
             except request.InvalidRequest as error:
-                receipts.append(error)
-        return receipts
+                results[request_id] = error
+        answers = dict(zip(calls, self._scripts.run_many("submit", [*calls.values()]), strict=True))
+        for wish, request_id in wishes:
+            try:
+                if request_id in answers:
+                    answer = answers[request_id]
+                    results[request_id] = receipts.Receipt.parse(answer, wish, request_id)
+            except request.InvalidRequest as error:
+                results[request_id] = error
+        return [results[request_id] for _, request_id in wishes]
 
     def _submit_arguments(
         self, wish: request.SessionRequest, request_id: str
@@ -295,26 +293,4 @@ def _taken(
         rest=tuple(ids[used:]),
         unknown=tuple(unknown),
         settled=settled,
-    )
-
-
-def _receipt(answer: Sequence[str], wish: request.SessionRequest, request_id: str) -> Receipt:
-    how, *detail = answer
-    if how != "refused":
-        return Receipt(id=detail[0], status=record.Status(detail[1]), how=how)
-    why, known = detail
-    raise request.InvalidRequest(
-        {
-            "which_account": (
-                f"appid: missing, and the ledger knows several accounts; name one of {known}"
-                if known
-                else "appid: missing, and no worker has announced an account; start one, or name it"
-            ),
-            "unknown_account": f"appid: {wish.appid!r}: no worker serves it; known are {known}",
-            "id_taken": f"id: {known!r} is another fan's request; make a new id",
-            "key_reused": (
-                f"key: {wish.key!r} was used for another request, {known}, which {request_id}"
-                " differs from; use a new key, or send the same request"
-            ),
-        }[why]
     )

@@ -153,7 +153,7 @@ _POOLS = {"http": _Pool, "https": _TLSPool}
 class DeadlineAdapter(requests.adapters.HTTPAdapter):
     """Sends prepared requests; thread-safe; verifies TLS always and retries never.
 
-    One TLS context serves all connections: to load the certificates costs 20 ms of CPU, which
+    One TLS context serves all connections: to load the certificates costs tens of ms of CPU, which
     requests would spend on every new connection.
     """
 

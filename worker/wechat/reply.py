@@ -22,13 +22,13 @@ _NUMBER = re.compile(r"-?[0-9]{1,9}", re.ASCII)
 
 
 def parse(
-    status: int, body: bytes, *, expects: tuple[str, ...], secrets: tuple[str, ...]
+    status: int, body: bytes, *, expects: tuple[str, ...], token: str | None
 ) -> dict[str, Any]:
     """The reply's object, its errcode an int where it has one.
 
     `expects` names fields of which one at least must be there for the reply to mean anything:
     errcode for an action, the answer itself for a read. Raises the error of an errcode other than
-    0, and UnreadableReply. Error texts are rid of `secrets`, in case WeChat quotes what it got.
+    0, and UnreadableReply. Error texts are rid of `token`, in case WeChat quotes what it got.
     """
     if status != _OK:
         raise errors.UnreadableReply(f"HTTP {status}")
@@ -38,7 +38,7 @@ def parse(
     if "errcode" in answer:
         answer["errcode"] = _read_errcode(answer["errcode"])
         if answer["errcode"] != 0:
-            raise errors.from_errcode(answer["errcode"], _read_errmsg(answer, secrets))
+            raise errors.from_errcode(answer["errcode"], _read_errmsg(answer, token))
     if not any(field in answer for field in expects):
         raise errors.UnreadableReply(f"no {' or '.join(expects)} in the reply")
     return answer
@@ -62,6 +62,6 @@ def _read_errcode(value: Any) -> int:
     return int(text)
 
 
-def _read_errmsg(answer: dict[str, Any], secrets: tuple[str, ...]) -> str | None:
+def _read_errmsg(answer: dict[str, Any], token: str | None) -> str | None:
     errmsg = answer.get("errmsg")
-    return redaction.clean(errmsg, *secrets) if isinstance(errmsg, str) else None
+    return redaction.clean(errmsg, token) if isinstance(errmsg, str) else None

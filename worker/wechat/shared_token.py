@@ -96,6 +96,8 @@ class SharedToken:
         if not self._busy.acquire(blocking=False):
             return held.token
         try:
+            if self._held is not held:  # somebody has replaced it since we looked
+                return (self._held or held).token
             now = self._clock()
             self._held = dataclasses.replace(held, refresh_at=now + 1)
             if now >= self._silent_until:
@@ -188,7 +190,7 @@ class SharedToken:
         return token
 
     def _remember(self, error: errors.TokenUnavailable) -> None:
-        self._failure = error
+        self._failure = _again(error)
         self._silent_until = self._clock() + min(2.0**self._failures, MAX_PAUSE_SECONDS)
         self._failures += 1
 
@@ -205,7 +207,7 @@ class SharedToken:
 
 
 def _again(failure: errors.TokenUnavailable) -> errors.TokenUnavailable:
-    """The same failure as a new exception: one that many threads raise would mix their traces."""
+    """The same failure without its traceback: threads that raise one exception would mix theirs."""
     return errors.TokenUnavailable(str(failure), hint=failure.hint, cause_error=failure.cause_error)
 
 

@@ -4,12 +4,13 @@ This is where foreign errors end: whatever requests, urllib3, TLS and sockets ra
 server sends, leaves here as a class of `worker.errors`. Nothing is retried, no redirect followed.
 """
 
+import contextlib
 import http.client
 import json
 import os
 import ssl
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import requests
@@ -39,8 +40,9 @@ class Transport:
     """Calls one API host; thread-safe, opens connections when first used and keeps them.
 
     `timeout_seconds` bounds a whole call, from the name lookup to the last byte. HTTPS_PROXY and
-    NO_PROXY count as they stand now; .netrc and cookies never do. TLS is verified against
-    `ca_file`, by default REQUESTS_CA_BUNDLE or certifi's list.
+    NO_PROXY count as they stand now; plain http, which is for this machine, goes without a proxy;
+    .netrc and cookies never count. TLS is verified against `ca_file`, by default
+    REQUESTS_CA_BUNDLE or certifi's list.
     """
 
     def __init__(
@@ -48,8 +50,10 @@ class Transport:
     ) -> None:
         self.timeout_seconds = timeout_seconds
         self._base_url = base_url
-        self._host = urllib.parse.urlsplit(base_url).hostname or base_url
-        self._proxies = requests.utils.get_environ_proxies(base_url)
+        parts = urllib.parse.urlsplit(base_url)
+        self._host = parts.hostname or "no host"
+        is_tls = parts.scheme == "https"
+        self._proxies = requests.utils.get_environ_proxies(base_url) if is_tls else {}
         self._adapter = adapter.DeadlineAdapter(
             ca_file=ca_file
             or os.environ.get("REQUESTS_CA_BUNDLE")
@@ -72,10 +76,10 @@ class Transport:
         Raises NeverLeft, a subclass of Unsure or one of Refused, with `elapsed_ms` set.
         """
         data = body if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
-        request = self._request("POST", path, _query(token, {}))
-        request.body = data
-        request.headers["Content-Length"] = str(len(data))
-        return self._call(request, path, expects, token, timeout_seconds)
+        call = adapter.Call(timeout_seconds or self.timeout_seconds)
+        with _timed(call):
+            status, content = self._exchange(call, "POST", path, _query(token, {}), data)
+            return reply.parse(status, content, expects=expects, token=token)
 
     def get(
         self,
@@ -87,47 +91,20 @@ class Transport:
         timeout_seconds: float | None = None,
     ) -> dict[str, Any]:
         """GET `path` with `params`; answers and raises as `post` does."""
-        request = self._request("GET", path, _query(token, params))
-        return self._call(request, path, expects, token, timeout_seconds)
+        call = adapter.Call(timeout_seconds or self.timeout_seconds)
+        with _timed(call):
+            status, content = self._exchange(call, "GET", path, _query(token, params), None)
+            return reply.parse(status, content, expects=expects, token=token)
 
     def close(self) -> None:
         """Close the idle connections; running calls end by themselves."""
         self._adapter.close()
 
-    def _request(self, method: str, path: str, query: str) -> requests.PreparedRequest:
-        """A request without its body: to copy a prepared one takes half the CPU of a new one."""
-        prepared = self._prepared.get((method, path))
-        if prepared is None:
-            prepared = requests.PreparedRequest()
-            prepared.prepare(method=method, url=self._base_url + path, headers=_HEADERS)
-            if method == "POST":
-                prepared.headers["Content-Type"] = "application/json"
-            self._prepared[method, path] = prepared
-        request = prepared.copy()
-        if query:
-            request.url = f"{prepared.url}{'&' if '?' in str(prepared.url) else '?'}{query}"
-        return request
-
-    def _call(
-        self,
-        request: requests.PreparedRequest,
-        path: str,
-        expects: tuple[str, ...],
-        token: str | None,
-        timeout_seconds: float | None,
-    ) -> dict[str, Any]:
-        call = adapter.Call(timeout_seconds or self.timeout_seconds)
-        try:
-            status, body = self._exchange(request, call, path.partition("?")[0])
-            return reply.parse(status, body, expects=expects, secrets=(token,) if token else ())
-        except errors.WeChatError as error:
-            error.elapsed_ms = call.elapsed_ms()
-            raise
-
     def _exchange(
-        self, request: requests.PreparedRequest, call: adapter.Call, path: str
+        self, call: adapter.Call, method: str, path: str, query: str, data: bytes | None
     ) -> tuple[int, bytes]:
         try:
+            request = self._request(method, path, query, data)
             return self._adapter.exchange(
                 request, call, proxies=self._proxies, limit=reply.SIZE_LIMIT + 1
             )
@@ -136,6 +113,34 @@ class Transport:
         # Raised outside the handler: the library's error quotes the URL, token and all, and must
         # not ride along as __context__.
         raise failure
+
+    def _request(
+        self, method: str, path: str, query: str, data: bytes | None
+    ) -> requests.PreparedRequest:
+        """A copy of what was prepared for this path: that takes half the CPU of a new request."""
+        prepared = self._prepared.get((method, path))
+        if prepared is None:
+            prepared = requests.PreparedRequest()
+            prepared.prepare(method=method, url=self._base_url + path, headers=_HEADERS)
+            self._prepared[method, path] = prepared
+        request = prepared.copy()
+        if query:
+            request.url = f"{prepared.url}{'&' if '?' in str(prepared.url) else '?'}{query}"
+        if data is not None:
+            request.body = data
+            request.headers["Content-Type"] = "application/json"
+            request.headers["Content-Length"] = str(len(data))
+        return request
+
+
+@contextlib.contextmanager
+def _timed(call: adapter.Call) -> Iterator[None]:
+    """Note on whatever error leaves how long the call took."""
+    try:
+        yield
+    except errors.WeChatError as error:
+        error.elapsed_ms = call.elapsed_ms()
+        raise
 
 
 def _query(token: str | None, params: Mapping[str, str]) -> str:

@@ -1,0 +1,162 @@
+"""`kfsession status`: the ledger's counts as a picture of the deployment; never calls WeChat."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from producers import moments, terminal
+from producers.commands import options
+from worker.contract import record
+from worker.ledger import reader
+
+#: A worker that has said nothing for so long is gone, in seconds.
+ALIVE_SECONDS = 60
+#: Exit status of --check when something needs a person.
+_NEEDS_PERSON = 1
+
+#: States that need a person, and what to say of them.
+_TROUBLE = {
+    (record.Status.WAITING, record.Reason.ACCOUNT_BLOCKED): "wait for a blocked account",
+    (record.Status.WAITING, record.Reason.TOKEN): "wait for a usable access token",
+    (record.Status.FAILED, record.Reason.INTERNAL_ERROR): "failed by a bug of ours",
+    (
+        record.Status.FAILED,
+        record.Reason.BAD_REQUEST,
+    ): "failed because WeChat cannot read our calls",
+    (record.Status.FAILED, record.Reason.UNKNOWN_ERRCODE): "failed with a code we do not know",
+}
+
+
+def status(
+    check: Annotated[
+        bool, typer.Option("--check", help="Exit 1 when something needs a person.")
+    ] = False,
+    json: terminal.JsonOption = False,
+) -> None:
+    """Show how many requests are in each state, and who works on them."""
+    now = datetime.datetime.now(datetime.UTC)
+    with options.opened() as producing, producing.reading() as reads:
+        seen = look(reads, now)
+    if terminal.is_json(json):
+        terminal.emit(seen)
+    else:
+        _print(seen)
+    if check and seen["needs_person"]:
+        for each in seen["needs_person"]:
+            terminal.say(f"kfsession: {each}")
+        raise typer.Exit(_NEEDS_PERSON)
+
+
+def look(reads: reader.Reader, now: datetime.datetime) -> dict[str, Any]:
+    """The deployment as plain JSON values."""
+    counts = reads.counts()
+    seen: dict[str, Any] = {
+        "states": {each.value: _state(reads, each, counts[each], now) for each in record.Status},
+        "workers": [_worker(name, about, now) for name, about in reads.workers().items()],
+        "accounts": reads.accounts(),
+        "dead": reads.dead(),
+        "oddities": reads.oddities(),
+    }
+    return {**seen, "needs_person": _needs_person(seen)}
+
+
+def _state(
+    reads: reader.Reader,
+    status: record.Status,
+    counts: Mapping[str, int],
+    now: datetime.datetime,
+) -> dict[str, Any]:
+    oldest = reads.oldest(status) if counts and not status.is_final else None
+    return {
+        "count": sum(counts.values()),
+        "by": {str(detail): size for detail, size in counts.items() if detail},
+        "oldest_age_seconds": round((now - oldest).total_seconds(), 1) if oldest else None,
+    }
+
+
+def _worker(name: str, about: Mapping[str, Any], now: datetime.datetime) -> dict[str, Any]:
+    age = now.timestamp() - about["at"] / 1000
+    return {
+        "name": name,
+        "is_alive": age <= ALIVE_SECONDS,
+        "version": about.get("version"),
+        "slots": about.get("slots"),
+        "seen_seconds_ago": round(max(0.0, age), 1),
+    }
+
+
+def _needs_person(seen: Mapping[str, Any]) -> list[str]:
+    states = seen["states"]
+    found = [
+        f"{size} requests {what} (kfsession list --status {status} --reason {reason})"
+        for (status, reason), what in _TROUBLE.items()
+        if (size := states[status]["by"].get(reason))
+    ]
+    for each in record.Status:
+        if size := states[each]["by"].get(record.Reason.UNCONFIRMED):
+            found.append(
+                f"{size} requests {each} without anybody knowing whether a session was opened"
+                f" (kfsession list --status {each} --reason unconfirmed)"
+            )
+    live = sum(states[each]["count"] for each in record.Status if not each.is_final)
+    if live and not any(each["is_alive"] for each in seen["workers"]):
+        found.append(f"no worker is alive, and {live} requests need one")
+    if seen["dead"]:
+        found.append(f"{seen['dead']} broker entries were refused and lie on the dead list")
+    return found
+
+
+def _print(seen: Mapping[str, Any]) -> None:
+    terminal.show(
+        terminal.table(
+            "state",
+            "count",
+            "of these",
+            "oldest",
+            rows=[_state_row(*each) for each in seen["states"].items()],
+        )
+    )
+    if seen["workers"]:
+        terminal.show(
+            terminal.table(
+                "worker",
+                "alive",
+                "version",
+                "slots",
+                rows=[
+                    (
+                        each["name"],
+                        "yes"
+                        if each["is_alive"]
+                        else f"silent for {moments.spoken(each['seen_seconds_ago'])}",
+                        each["version"],
+                        each["slots"],
+                    )
+                    for each in seen["workers"]
+                ],
+            )
+        )
+    said: dict[str, Any] = {
+        "workers": None if seen["workers"] else "none",
+        "accounts": ", ".join(seen["accounts"]) or "none announced by a worker yet",
+        "dead entries": seen["dead"],
+        **seen["oddities"],
+        "needs a person": "\n".join(seen["needs_person"]) or None,
+    }
+    terminal.show(
+        terminal.table("", "", rows=[each for each in said.items() if each[1] is not None])
+    )
+
+
+def _state_row(name: str, state: Mapping[str, Any]) -> tuple[object, ...]:
+    age = state["oldest_age_seconds"]
+    return (
+        name,
+        state["count"],
+        ", ".join(f"{size} {detail}" for detail, size in state["by"].items()),
+        "" if age is None else moments.spoken(age),
+    )

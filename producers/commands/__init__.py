@@ -1,0 +1,1 @@
+"""The producers' commands, one idea a file; `producers.cli` puts them together."""

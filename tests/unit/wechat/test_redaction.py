@@ -1,0 +1,52 @@
+import logging
+
+import pytest
+
+from worker.wechat import redaction
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "GET /cgi-bin/x?access_token=PLANTED&lang=zh",
+        "https://h/x?component_access_token=PLANTED",
+        "authorizer_refresh_token: PLANTED",
+        "/token?grant_type=client_credential&appid=wx1&secret=PLANTED",
+        '{"appsecret": "PLANTED", "x": 1}',
+        "{'component_appsecret': 'PLANTED'}",
+        r"{\"access_token\":\"PLANTED\"}",
+        "redirect=%2Fx%3Faccess_token%3DPLANTED",
+        "component_verify_ticket=PLANTED",
+        "Access_Token = PLANTED",
+        "password=PLANTED",
+    ],
+)
+def test_a_value_named_as_a_secret_is_replaced(text: str) -> None:
+    redacted = redaction.redact(text)
+    assert "PLANTED" not in redacted
+    assert "***" in redacted
+
+
+def test_a_secret_without_a_name_is_replaced_when_it_is_known() -> None:
+    assert redaction.redact("bad PLANTED here", "PLANTED", None, "") == "bad *** here"
+
+
+def test_plain_words_about_tokens_stay() -> None:
+    text = "invalid credential, access_token is invalid or not latest"
+    assert redaction.redact(text) == text
+
+
+def test_a_clean_text_is_one_short_printable_line() -> None:
+    text = redaction.clean("a\x00b\r\n\tc\ud800 " + "x" * 1000)
+    assert text.startswith("ab c xxx")
+    assert len(text) == redaction.TEXT_LIMIT
+    assert text.encode()
+
+
+def test_urllib3_cannot_log_a_token_at_any_level(caplog: pytest.LogCaptureFixture) -> None:
+    redaction.guard_logs()
+    redaction.guard_logs()
+    caplog.set_level(logging.DEBUG)
+    for name in ("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry"):
+        logging.getLogger(name).debug('"%s %s" %s', "GET", "/x?access_token=PLANTED", 200)
+    assert caplog.messages == ['"GET /x?access_token=***" 200'] * 3

@@ -1,0 +1,43 @@
+"""Turns what `submit.lua` answers into a `Receipt`, or into an error that says what to mend."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from worker.contract import record, request
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What a submit came to: `how` is new, joined (a live request) or repeated (a key)."""
+
+    id: str
+    status: record.Status
+    how: str
+
+    @classmethod
+    def parse(cls, answer: Sequence[str], wish: request.SessionRequest, request_id: str) -> Receipt:
+        """Read the answer to `wish`; raises InvalidRequest when the ledger refuses it."""
+        how, *detail = answer
+        if how == "refused":
+            why, known = detail
+            raise request.InvalidRequest(_mend(why, known, wish, request_id))
+        return cls(id=detail[0], status=record.Status(detail[1]), how=how)
+
+
+def _mend(why: str, known: str, wish: request.SessionRequest, request_id: str) -> str:
+    match why:
+        case "which_account" if known:
+            return f"appid: missing, and the ledger knows several accounts; name one of {known}"
+        case "which_account":
+            return "appid: missing, and no worker has announced an account; start one, or name it"
+        case "unknown_account":
+            return f"appid: {wish.appid!r}: no worker serves it; known are {known}"
+        case "key_reused":
+            return (
+                f"key: {wish.key!r} was used for another request, {known}, which {request_id}"
+                " differs from; use a new key, or send the same request"
+            )
+        case _:
+            return f"id: {known!r} is another fan's request; make a new id"
