@@ -17,6 +17,8 @@ from worker.contract import broker, settings
 
 #: Celery reports every message it takes and finishes; a settled request is reported once, by us.
 _CHATTY_LOGGERS = ("celery.worker.strategy", "celery.app.trace")
+#: Workers do not talk to each other: the ledger says who lives, and their talk is not checked.
+_NO_CHATTER = {"without_gossip": True, "without_mingle": True, "without_heartbeat": True}
 
 
 def _configuration() -> dict[str, Any]:
@@ -68,7 +70,8 @@ def _set_up_logging(**_: Any) -> None:
 
 
 @signals.worker_init.connect
-def _start(**_: Any) -> None:
+def _start(sender: Any, **_: Any) -> None:
+    sender.options |= _NO_CHATTER
     try:
         runtime.start(settings.load(), app)
     except (settings.InvalidSettings, errors.SchemaTooNew) as error:

@@ -105,6 +105,8 @@ class Asking:
 
     def read_back(self) -> Answer | None:
         """Who serves the fan, by WeChat's own word; None for nobody. Ends the doubt."""
+        if not self._has_lease():
+            self._renew_lease(self.doubt or self.claim.calling or "")
         try:
             served_by = self._with_token(self._serving)
         except errors.FanInvalid:  # WeChat does not know this fan, so nobody serves it
@@ -147,7 +149,10 @@ class Asking:
         return Answer(served_by=kf_account, is_ours=True)
 
     def _create(self, kf_account: str, token: str) -> None:
-        self._secure(kf_account)
+        if not self._has_lease() or self.claim.calling != kf_account:
+            self._renew_lease(kf_account)
+            if self.claim.is_cancelled:
+                raise TakenBack
         at, started = datetime.datetime.now(datetime.UTC), time.monotonic()
         failure: errors.WeChatError | None = None
         # Until a reply says otherwise the fan is unsure, whatever breaks from here on.
@@ -190,16 +195,15 @@ class Asking:
             )
         )
 
-    def _secure(self, kf_account: str) -> None:
-        """Put the agent into the ledger before the call, and have lease enough for it."""
-        covered = self.claim.lease_left_seconds() > self._call_seconds + 1
-        if covered and self.claim.calling == kf_account:
-            return
-        self.claim = self._renew(self.claim, kf_account, self.progress)
-        self.claim = dataclasses.replace(self.claim, doubt=self.doubt)
+    def _has_lease(self) -> bool:
+        """Whether the claim outlasts one more call."""
+        return self.claim.lease_left_seconds() > self._call_seconds + 1
+
+    def _renew_lease(self, kf_account: str) -> None:
+        """Have lease enough for a call, with the agent it may attach the fan to in the ledger."""
+        renewed = self._renew(self.claim, kf_account, self.progress)
+        self.claim = dataclasses.replace(renewed, doubt=self.doubt)
         self._attempts.clear()
-        if self.claim.is_cancelled:
-            raise TakenBack
 
     def _serving(self, token: str) -> str | None:
         return kfsession.serving(self._known_account().transport, token, openid=self.claim.openid)

@@ -202,13 +202,10 @@ class SentinelChannel(_Checking, kombu_redis.SentinelChannel):
 class Transport(kombu_redis.Transport):
     """What the worker reads from; producers use kombu's own."""
 
-    #: Not `redis`, so that Celery leaves out gossip and mingle, which read unchecked messages.
-    driver_type = "kfsession"
     Channel = Channel
 
 
 class SentinelTransport(kombu_redis.SentinelTransport):
     """The same over Sentinel."""
 
-    driver_type = "kfsession"
     Channel = SentinelChannel

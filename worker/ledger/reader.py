@@ -266,6 +266,7 @@ def _hint(last: record.Attempt | None, reason: str) -> str | None:
 
 
 _ADVICE = {
+    record.Reason.AGENT_OFFLINE: errcodes.lookup(65415).hint,
     record.Reason.UNCONFIRMED: (
         "Look in WeChat whether this fan has a session: a call was lost and could not be read back."
     ),
