@@ -674,6 +674,7 @@ def test_a_connection_idle_for_long_is_not_used_again(serve, connect, monkeypatc
         b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n{}",
         b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n{}",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-%s\r\n{}" % (b"9" * 40),
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffff\r\n{}",
         b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 27\r\n\r\n" + OK,
         b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip,gzip,gzip,gzip,gzip,gzip\r\n\r\n" + OK,
@@ -735,6 +736,33 @@ def test_a_compressed_bomb_takes_no_memory(serve, connect, encoding) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 3_000_000
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
+    ],
+    ids=["headers", "negative-chunk", "trailers"],
+)
+def test_a_reply_without_end_takes_no_memory(serve, connect, head) -> None:
+    def handle(connection: Connection) -> None:
+        connection.read_request()
+        connection.sock.sendall(head)
+        while not connection.over.is_set():
+            connection.sock.sendall(b"X-A: b\r\n" * 8_000)
+
+    via = connect(serve(handle).port)
+    tracemalloc.start()
+    try:
+        error = _failure(via, errors.Unsure)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 3_000_000
+    assert (error.elapsed_ms or 0) < 4000, "the size ends it, not the deadline"
 
 
 # --- secrets

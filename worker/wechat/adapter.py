@@ -27,6 +27,9 @@ import urllib3.util.connection
 POOL_CONNECTIONS = 256
 #: An idle connection older than this is not trusted: a server or a gateway may be dropping it.
 IDLE_SECONDS = 20.0
+#: Most bytes of one reply that are taken off the wire, headers and all. http.client has no bound of
+#: its own for some malformed replies: after a chunk size of -1 it reads to the end of the stream.
+WIRE_LIMIT = 256 * 1024
 
 
 class Call:
@@ -56,17 +59,22 @@ _CALL: contextvars.ContextVar[Call] = contextvars.ContextVar("call")
 
 
 class _PatientReader(io.RawIOBase):
-    """Reads a socket, each time for no longer than the call may still take."""
+    """Reads a socket, each time for no longer than the call may still take, up to WIRE_LIMIT."""
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
         self._raw, self._sock, self._call = raw, sock, _CALL.get()
+        self._left = WIRE_LIMIT
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
+        if self._left <= 0:
+            raise OSError(errno.EMSGSIZE, "the reply is too large")
         self._sock.settimeout(self._call.remaining_seconds())
-        return self._raw.readinto(buffer)
+        count = self._raw.readinto(buffer)
+        self._left -= count or 0
+        return count
 
     def close(self) -> None:
         self._raw.close()
@@ -190,7 +198,7 @@ class DeadlineAdapter(requests.adapters.HTTPAdapter):
         """Send the request, follow nothing; the status and at most `limit` bytes of the body.
 
         The limit counts after decompression. What was not read is dropped with its connection.
-        Raises whatever requests, urllib3, http.client and the sockets raise.
+        Raises whatever requests, urllib3, http.client and the sockets raise, which is anything.
         """
         token = _CALL.set(call)
         try:

@@ -5,7 +5,6 @@ server sends, leaves here as a class of `worker.errors`. Nothing is retried, no 
 """
 
 import contextlib
-import http.client
 import json
 import os
 import ssl
@@ -25,15 +24,6 @@ _HEADERS = {
     "Accept-Encoding": "identity",
     "User-Agent": "kfsession",
 }
-
-#: All that a call can raise below this module; http.client and urllib3 parse with int().
-_WIRE_ERRORS = (
-    requests.RequestException,
-    urllib3.exceptions.HTTPError,
-    http.client.HTTPException,
-    OSError,
-    ValueError,
-)
 
 
 class Transport:
@@ -108,7 +98,7 @@ class Transport:
             return self._adapter.exchange(
                 request, call, proxies=self._proxies, limit=reply.SIZE_LIMIT + 1
             )
-        except _WIRE_ERRORS as error:
+        except Exception as error:  # a reply can make http.client raise even an OverflowError
             failure = _judge(error, call, f"{self._host}{path}")
         # Raised outside the handler: the library's error quotes the URL, token and all, and must
         # not ride along as __context__.

@@ -126,6 +126,7 @@ def test_an_errmsg_that_quotes_the_token_is_redacted() -> None:
         st.recursive(
             st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
             lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.just("errcode"), inner),
+            max_leaves=8,
         ).map(lambda value: json.dumps(value).encode()),
         st.fixed_dictionaries(
             {"errcode": st.integers() | st.text() | st.floats(), "errmsg": st.text()}

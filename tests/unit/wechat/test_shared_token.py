@@ -148,6 +148,16 @@ def test_a_failed_early_refresh_leaves_the_token_in_use(make: Make, clock: Clock
     assert mine.get() == "T2"
 
 
+def test_a_thread_that_comes_late_to_a_refresh_takes_its_result(make: Make, clock: Clock) -> None:
+    mine = make(Source("T1", "T2"))
+    assert mine.get() == "T1"
+    clock.now += 7000
+    seen_by_the_late_one = mine._held
+    assert mine.get() == "T2"
+    assert seen_by_the_late_one is not None
+    assert mine._refresh_early(seen_by_the_late_one) == "T2"
+
+
 def test_a_short_lived_token_is_replaced_at_half_its_life(make: Make, clock: Clock) -> None:
     source = Source(("T1", 100), "T2")
     mine = make(source)
