@@ -16,6 +16,7 @@ import typer
 from typer.exceptions import TyperException
 
 from ops import status
+from ops.commands import demo, up
 from producers import cli as producer_commands
 from producers import files, terminal
 from producers.commands import options
@@ -38,6 +39,8 @@ app = typer.Typer(
 )
 producer_commands.add_commands(app)
 app.command("status")(status.status)
+app.command("demo")(demo.demo)
+app.command("up")(up.up)
 
 
 @app.command()

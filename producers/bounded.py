@@ -10,7 +10,7 @@ import concurrent.futures
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 _T = TypeVar("_T")
 
@@ -23,30 +23,41 @@ class Overdue(Exception):
         self.has_started = has_started
 
 
+class Call(Generic[_T]):
+    """A call under way."""
+
+    def __init__(self, ends: float) -> None:
+        self._ends = ends
+        self.answer: concurrent.futures.Future[_T] = concurrent.futures.Future()
+
+    def result(self) -> _T:
+        """What it returns or raises; raises Overdue when its time is over first."""
+        try:
+            return self.answer.result(max(0.0, self._ends - time.monotonic()))
+        except TimeoutError:
+            if self.answer.done():  # just now, or with a TimeoutError of its own
+                return self.answer.result()
+            raise Overdue(has_started=True) from None
+
+
 class Calls:
     """Runs calls on threads of their own, at most `at_once`, and leaves hanging ones behind."""
 
     def __init__(self, at_once: int) -> None:
         self._free = threading.Semaphore(at_once)
 
-    def call(self, do: Callable[[], _T], seconds: float) -> _T:
-        """What `do` returns or raises; raises Overdue when that takes longer than `seconds`."""
-        ends = time.monotonic() + seconds
-        if not self._free.acquire(timeout=max(0.0, seconds)):
+    def start(self, do: Callable[[], _T], seconds: float) -> Call[_T]:
+        """Begin `do`, which has so long; raises Overdue when too many others hang."""
+        call: Call[_T] = Call(time.monotonic() + seconds)
+        if not self._free.acquire(timeout=seconds):
             raise Overdue(has_started=False)
-        answer: concurrent.futures.Future[_T] = concurrent.futures.Future()
-        thread = threading.Thread(target=self._run, args=(do, answer), daemon=True)
+        thread = threading.Thread(target=self._run, args=(do, call.answer), daemon=True)
         try:
             thread.start()
         except RuntimeError:  # no more threads to be had
             self._free.release()
             raise Overdue(has_started=False) from None
-        try:
-            return answer.result(max(0.0, ends - time.monotonic()))
-        except TimeoutError:
-            if answer.done():  # just now, or with a TimeoutError of its own
-                return answer.result()
-            raise Overdue(has_started=True) from None
+        return call
 
     def _run(self, do: Callable[[], _T], answer: concurrent.futures.Future[_T]) -> None:
         try:

@@ -25,10 +25,12 @@ class SubmitFailed(errors.LedgerUnavailable):
         *,
         ids: Sequence[str],
         results: Sequence[receipts.Receipt | request.InvalidRequest] = (),
+        advice: str | None = None,
     ) -> None:
         super(errors.LedgerUnavailable, self).__init__(
-            f"{str(cause).rstrip('.')}; {_advice(ids, cause)}"
+            f"{str(cause).rstrip('.')}; {advice or _advice(ids, cause)}"
         )
+        self.cause = cause
         self.url = cause.url
         self.maybe_written = cause.maybe_written
         self.ids = tuple(ids)

@@ -48,7 +48,10 @@ def read(stream: BinaryIO, *, kf_account: str | None = None) -> Iterator[Row]:
         return
     if first.error:
         raise UnreadableFile(f"line {first.number}: {first.error}")
-    parse, is_row = _parser(first.text, kf_account)
+    try:
+        parse, is_row = _parser(first.text, kf_account)
+    except _BadRow as error:
+        raise UnreadableFile(f"line {first.number}: {error}") from None
     if is_row:
         yield _row(first, parse, kf_account)
     for line in numbered:

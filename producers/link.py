@@ -31,9 +31,7 @@ _T = TypeVar("_T")
 class Link:
     """One process's way to the ledger and to the doorbell."""
 
-    def __init__(
-        self, config: settings.Settings, open_bell: Callable[[], ringer.Bell] | None = None
-    ) -> None:
+    def __init__(self, config: settings.Settings) -> None:
         self._config = config
         self._url = config.ledger_url
         self._seconds = config.submit_timeout_seconds
@@ -44,13 +42,28 @@ class Link:
         )
         self._calls = bounded.Calls(MAX_HANGING)
         self._reader = reader.Reader(self._client, config.key_prefix)
-        self._ringer = ringer.Ringer(open_bell or self._open_bell)
+        self._ringer = ringer.Ringer(self._open_bell)
         self.ledger = ledger.Ledger(self._client, config)
 
     def write(self, step: Callable[[], _T]) -> _T:
         """Do one step of the ledger; raises LedgerUnavailable within the submit timeout."""
+        return self.begin(step)()
+
+    def begin(self, step: Callable[[], _T]) -> Callable[[], _T]:
+        """Begin a step, and get what waits for its end: `write` in two halves."""
+        with self._in_time():
+            call = self._calls.start(step, self._seconds)
+
+        def end() -> _T:
+            with self._in_time():
+                return call.result()
+
+        return end
+
+    @contextlib.contextmanager
+    def _in_time(self) -> Iterator[None]:
         try:
-            return self._calls.call(step, self._seconds)
+            yield
         except bounded.Overdue as error:
             raise errors.LedgerUnavailable(
                 self._url,

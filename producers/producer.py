@@ -8,28 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import itertools
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
 
-from producers import failures, link, ringer
+from producers import chunks, failures, link
 from worker import errors
 from worker.contract import record, request, settings
 from worker.ledger import ledger, reader, receipts
 
-#: How many requests one round trip writes.
-CHUNK = 500
 #: Shortest and longest pause between two looks of `wait`, in seconds.
 _FIRST_LOOK_SECONDS, _LAST_LOOK_SECONDS = 0.05, 1.0
 _ID = re.compile(r"[0-9a-hjkmnp-tv-z]{20}")
-
-Wish = request.SessionRequest | Mapping[str, Any]
-Result = receipts.Receipt | request.InvalidRequest
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,17 +48,11 @@ class Change:
 class SessionProducer:
     """One deployment's producer; make one a process and share it among threads.
 
-    Every method raises LedgerUnavailable when Redis does not answer. `open_bell` is for tests.
+    Every method raises LedgerUnavailable when Redis does not answer.
     """
 
-    def __init__(
-        self,
-        config: settings.Settings,
-        *,
-        open_bell: Callable[[], ringer.Bell] | None = None,
-    ) -> None:
+    def __init__(self, config: settings.Settings) -> None:
         self._config = config
-        self._open_bell = open_bell
         self._links: dict[int, link.Link] = {}
 
     @classmethod
@@ -75,7 +63,7 @@ class SessionProducer:
     # -- writing -----------------------------------------------------------------------------------
 
     def submit(
-        self, wish: Wish | None = None, /, *, id: str | None = None, **fields: Any
+        self, wish: chunks.Wish | None = None, /, *, id: str | None = None, **fields: Any
     ) -> receipts.Receipt:
         """Write one request, given as a SessionRequest, a mapping, or keywords named as its fields.
 
@@ -83,23 +71,23 @@ class SessionProducer:
         SubmitFailed when Redis did not answer. Give that error's id as `id` to send it again.
         """
         until = time.monotonic() + self._config.submit_timeout_seconds
-        checked = _checked(fields if wish is None else wish)
+        checked = chunks.checked(fields if wish is None else wish)
         request_id = _checked_id(id) if id else ledger.new_id()
         current = self._link()
         try:
             receipt = current.write(lambda: current.ledger.submit(checked, request_id))
         except errors.LedgerUnavailable as error:
             raise failures.SubmitFailed(error, ids=[request_id]) from None
-        if _is_to_ring(checked, receipt):
+        if chunks.is_to_ring(checked, receipt):
             current.ring(checked.lane, [receipt.id], until=until)
         return receipt
 
-    def submit_many(self, wishes: Iterable[Wish]) -> list[Result]:
+    def submit_many(self, wishes: Iterable[chunks.Wish]) -> list[chunks.Result]:
         """Write many requests; a Receipt or an InvalidRequest for each, in their order.
 
         Raises SubmitFailed when Redis did not answer; its `results` are those got before.
         """
-        results: list[Result] = []
+        results: list[chunks.Result] = []
         try:
             results.extend(self.stream(wishes))
         except failures.SubmitFailed as error:
@@ -107,37 +95,12 @@ class SessionProducer:
             raise
         return results
 
-    def stream(self, wishes: Iterable[Wish]) -> Iterator[Result]:
+    def stream(self, wishes: Iterable[chunks.Wish]) -> Iterator[chunks.Result]:
         """`submit_many` for more requests than memory holds: nothing is sent until it is iterated.
 
-        Reads `CHUNK` wishes ahead. Raises SubmitFailed when Redis did not answer.
+        Reads about a thousand wishes ahead. Raises SubmitFailed when Redis did not answer.
         """
-        rest = iter(wishes)
-        while chunk := list(itertools.islice(rest, CHUNK)):
-            yield from self._submit_chunk(chunk)
-        self._link().drain()
-
-    def _submit_chunk(self, wishes: list[Wish]) -> list[Result]:
-        checked = [_checked_or_error(wish) for wish in wishes]
-        good = [(each, ledger.new_id()) for each in checked if not isinstance(each, Exception)]
-        current = self._link()
-        try:
-            written = current.write(lambda: current.ledger.submit_many(good)) if good else []
-        except errors.LedgerUnavailable as error:
-            raise failures.SubmitFailed(error, ids=[each for _, each in good]) from None
-        self._ring_chunk(current, [wish for wish, _ in good], written)
-        answers = iter(written)
-        return [each if isinstance(each, Exception) else next(answers) for each in checked]
-
-    def _ring_chunk(
-        self, current: link.Link, wishes: list[request.SessionRequest], written: list[Result]
-    ) -> None:
-        ids: dict[request.Lane, list[str]] = {lane: [] for lane in request.Lane}
-        for wish, receipt in zip(wishes, written, strict=True):
-            if not isinstance(receipt, Exception) and _is_to_ring(wish, receipt):
-                ids[wish.lane].append(receipt.id)
-        for lane in request.Lane:
-            current.ring(lane, ids[lane])
+        yield from chunks.submit(wishes, self._link())
 
     def cancel(self, request_id: str) -> Change:
         """Take a request back."""
@@ -232,31 +195,14 @@ class SessionProducer:
         process = os.getpid()
         current = self._links.get(process)
         if current is None:  # building opens nothing, so the loser of a race is simply dropped
-            current = self._links.setdefault(process, link.Link(self._config, self._open_bell))
+            current = self._links.setdefault(process, link.Link(self._config))
         return current
-
-
-def _checked(wish: Wish) -> request.SessionRequest:
-    return wish if isinstance(wish, request.SessionRequest) else request.SessionRequest.parse(wish)
-
-
-def _checked_or_error(wish: Wish) -> request.SessionRequest | request.InvalidRequest:
-    try:
-        return _checked(wish)
-    except request.InvalidRequest as error:
-        return error
 
 
 def _checked_id(request_id: str) -> str:
     if not _ID.fullmatch(request_id):
         raise request.InvalidRequest(f"id: {request_id!r}: not an id that a submit has named")
     return request_id
-
-
-def _is_to_ring(wish: request.SessionRequest, receipt: receipts.Receipt) -> bool:
-    """Whoever joined in the batch lane was rung before; an escalation may have raised the lane."""
-    is_first = receipt.how == "new" or wish.lane is request.Lane.ESCALATION
-    return is_first and receipt.status is record.Status.QUEUED
 
 
 def _position_before(moment: datetime.datetime) -> str:

@@ -48,33 +48,32 @@ class Ringer:
         self._pending: collections.deque[_Ring] = collections.deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._is_late = False
-        self._is_failing = False
+        #: Since a ring failed or hung, until one succeeds.
+        self._is_ill = False
         self._is_closed = False
 
     def ring(self, lane: request.Lane, ids: Sequence[str], *, within_seconds: float) -> None:
         """Ring `ids`, and wait for that at most so long; never raises for a broker that is away.
 
-        While the thread hangs on the broker, nobody waits for it and nothing piles up behind it.
+        While the broker is away, one ring at a time tries it, and nobody waits for that.
         """
         one = _Ring(lane, ids)
         with self._changed:
-            if self._is_closed or self._is_late or len(self._pending) >= MAX_PENDING:
-                _log.debug("doorbell_skipped lane=%s count=%d", lane, len(ids))
+            most = 1 if self._is_ill else MAX_PENDING
+            if self._is_closed or len(self._pending) >= most:
                 return
             self._pending.append(one)
             self._start()
             self._changed.notify()
-        if within_seconds > 0 and not one.is_over.wait(within_seconds):
-            with self._changed:
-                self._is_late = not one.is_over.is_set()
-            _log.warning("doorbell_late: the broker hangs; the waiting room rings in 2 s")
+            is_worth_waiting = not self._is_ill
+        if is_worth_waiting and within_seconds > 0 and not one.is_over.wait(within_seconds):
+            self._fall_ill("it has not answered in time", unless=one)
 
     def drain(self, seconds: float) -> None:
         """Wait until everything was rung, at most so long."""
         with self._changed:
-            last = self._pending[-1] if self._pending else None
-        if last is not None and not self._is_late:
+            last = self._pending[-1] if self._pending and not self._is_ill else None
+        if last is not None:
             last.is_over.wait(seconds)
 
     def close(self) -> None:
@@ -98,7 +97,6 @@ class Ringer:
             self._ring(one)
             with self._changed:
                 self._pending.popleft()
-                self._is_late = False
                 one.is_over.set()
         if self._bell is not None:
             self._bell.close()
@@ -108,9 +106,15 @@ class Ringer:
             if self._bell is None:
                 self._bell = self._open_bell()
             self._bell.ring(one.lane, one.ids)
-            self._is_failing = False
-        except Exception as error:
-            # Whatever it is, the ids are safe in the ledger: the first of a spell is worth a line.
-            level = logging.DEBUG if self._is_failing else logging.WARNING
-            self._is_failing = True
-            _log.log(level, "doorbell_failed: %s; the waiting room rings in 2 s", error)
+        except Exception as error:  # whatever it is, the ids are safe in the ledger
+            self._fall_ill(str(error))
+        else:
+            self._is_ill = False
+
+    def _fall_ill(self, why: str, *, unless: _Ring | None = None) -> None:
+        """Remember that the broker is away; the first time of a spell is worth a line."""
+        with self._changed:
+            if self._is_ill or (unless is not None and unless.is_over.is_set()):
+                return
+            self._is_ill = True
+        _log.warning("doorbell_failed: %s; workers find new requests 2 s later meanwhile", why)

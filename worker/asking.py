@@ -69,7 +69,8 @@ class Asking:
         self._call_seconds = call_seconds
         self._attempts: list[record.Attempt] = []
         self._api_calls = claim.api_calls
-        self._asked = {claim.doubt} if claim.doubt in claim.targets else set()
+        could_ask = claim.doubt in claim.targets or request.ANY in claim.targets
+        self._asked = {claim.doubt} if could_ask else set()
         self._offline: set[str] = set()
         self._has_renewed_token = False
 
@@ -89,19 +90,31 @@ class Asking:
     def ask(self) -> Answer:
         """Ask the targets in order; the next one at once when one is offline or wrong.
 
-        Raises the last target's error: AgentOffline when at least one was only offline.
+        Raises AgentOut when all of them are wrong, AgentOffline when one may come online yet, else
+        what broke the round off. Transient and unsure ends, of reads too, count as attempts.
         """
-        refusal: errors.WeChatError | None = None
+        try:
+            return self._ask_in_turn()
+        except errors.WeChatError as error:
+            # ServedElsewhere gets here when nobody serves the fan after all: WeChat is not settled.
+            unsettled = isinstance(error, errors.ServedElsewhere)
+            if unsettled or error.ended is not errors.Ended.REFUSED:
+                self.attempt_count += 1
+            raise
+
+    def _ask_in_turn(self) -> Answer:
+        wrong: errors.AgentOut | None = None
         for kf_account in self._candidates():
             try:
                 return self._ask_one(kf_account)
-            except errors.AgentOffline as error:
+            except errors.AgentOffline:
                 self._offline.add(kf_account)
-                refusal = error
             except errors.AgentOut as error:
                 self.out.add(kf_account)
-                refusal = refusal or error
-        raise refusal or errors.AgentOffline("no agent of this request is online")
+                wrong = wrong or error
+        if wrong and self.out.issuperset(self.claim.targets):
+            raise wrong
+        raise errors.AgentOffline("no agent of this request is online")
 
     def read_back(self) -> Answer | None:
         """Who serves the fan, by WeChat's own word; None for nobody. Ends the doubt."""
@@ -149,12 +162,13 @@ class Asking:
         return Answer(served_by=kf_account, is_ours=True)
 
     def _create(self, kf_account: str, token: str) -> None:
-        if not self._has_lease() or self.claim.calling != kf_account:
+        # The claim covers one call; before a further one ask whether it was taken back meanwhile.
+        if self._attempts or not self._has_lease() or self.claim.calling != kf_account:
             self._renew_lease(kf_account)
             if self.claim.is_cancelled:
                 raise TakenBack
         at, started = datetime.datetime.now(datetime.UTC), time.monotonic()
-        failure: errors.WeChatError | None = None
+        failure: errors.WeChatError | None = errors.Unsure("our own code broke off")
         # Until a reply says otherwise the fan is unsure, whatever breaks from here on.
         before, self.doubt = self.doubt, kf_account
         self._asked.add(kf_account)
@@ -165,6 +179,7 @@ class Asking:
                 kf_account=kf_account,
                 openid=self.claim.openid,
             )
+            failure = None
         except errors.WeChatError as error:
             failure = error
             if error.ended is not errors.Ended.UNSURE:
@@ -181,8 +196,6 @@ class Asking:
         elapsed_ms: int,
     ) -> None:
         self._api_calls += 1
-        if failure is not None and failure.ended is not errors.Ended.REFUSED:
-            self.attempt_count += 1
         self._attempts.append(
             record.Attempt(
                 at=at,

@@ -174,7 +174,10 @@ class Deliverer:
         history = retry.History(
             attempt_count=lambda: ask.attempt_count, reason=claim.reason, strikes=claim.strikes
         )
-        inline = retry.Inline(history, pause=self._pause, seconds_left=claim.seconds_left)
+        ends = time.monotonic() + claim.seconds_left
+        inline = retry.Inline(
+            history, pause=self._pause, seconds_left=lambda: ends - time.monotonic()
+        )
         try:
             return Verdict.served(inline.run(ask.ask))
         except retry.Parked as parked:

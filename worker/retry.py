@@ -149,15 +149,16 @@ class Inline:
     """Runs the calls of one delivery under the policies.
 
     `pause(seconds)` waits in place and says whether the time was waited out (a shutdown ends it
-    early); `seconds_left` is the time to the request's deadline.
+    early); `seconds_left()` is the time to the request's deadline.
     """
 
     def __init__(
-        self, history: History, *, pause: Callable[[float], bool], seconds_left: float
+        self, history: History, *, pause: Callable[[float], bool], seconds_left: Callable[[], float]
     ) -> None:
         self._history = history
         self._pause = pause
-        self._budget = min(INLINE_SECONDS, seconds_left)
+        self._seconds_left = seconds_left
+        self._budget = INLINE_SECONDS
         self._policy = TRANSIENT
 
     def run(self, call: Callable[[], T]) -> T:
@@ -189,7 +190,7 @@ class Inline:
         return state
 
     def _sleep(self, seconds: float) -> None:
-        if seconds > self._budget or not self._pause(seconds):
+        if seconds > min(self._budget, self._seconds_left()) or not self._pause(seconds):
             raise Parked(
                 reason=self._policy.reason,
                 seconds=seconds,

@@ -64,8 +64,7 @@ class WaitingRoom:
         if time.monotonic() >= self._announce_at:
             self._announce()
             self._announce_at = time.monotonic() + ANNOUNCE_SECONDS
-        may_ring = self._short_lanes()
-        while self._wake(may_ring) and not self._is_closing.is_set():
+        while self._wake(self._short_lanes()) and not self._is_closing.is_set():
             pass
         while self._ledger.purge(PASS_IDS) == PASS_IDS and not self._is_closing.is_set():
             pass

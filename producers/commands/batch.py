@@ -14,7 +14,7 @@ from typing import Annotated, Any, BinaryIO
 
 import typer
 
-from producers import failures, files, producer, terminal
+from producers import chunks, failures, files, producer, terminal
 from producers.commands import options
 from worker.contract import request
 
@@ -80,9 +80,9 @@ class _Sender:
             for result in self._producing.stream(self._wishes(rows)):
                 self._take(result)
         except failures.SubmitFailed as error:
-            first = self._under_way[0] if self._under_way else 1
-            terminal.say(f"line {first} and those after it: not sent for sure; send them again")
-            raise error
+            first = self._under_way[0]
+            advice = f"send the rows from line {first} on again: what was accepted is joined"
+            raise failures.SubmitFailed(error.cause, ids=error.ids, advice=advice) from None
         return self._summary
 
     def _wishes(self, rows: Iterator[files.Row]) -> Iterator[dict[str, Any]]:
@@ -96,7 +96,7 @@ class _Sender:
             self._under_way.append(row.line_number)
             yield {"lane": self._lane, **row.fields}
 
-    def _take(self, result: producer.Result) -> None:
+    def _take(self, result: chunks.Result) -> None:
         line_number = self._under_way.popleft()
         if isinstance(result, request.InvalidRequest):
             self._refuse(line_number, str(result))
@@ -131,8 +131,8 @@ def _opened(file: str) -> BinaryIO:
 @contextlib.contextmanager
 def _progress(stream: BinaryIO) -> Iterator[Callable[[int], None]]:
     """A bar on a terminal's stderr for a file whose size is known; gives what moves it."""
-    about = os.fstat(stream.fileno())
-    if not sys.stderr.isatty() or not stat.S_ISREG(about.st_mode):
+    size = _size(stream) if sys.stderr.isatty() else None
+    if size is None:
         yield lambda _position: None
         return
     import rich.console
@@ -140,5 +140,10 @@ def _progress(stream: BinaryIO) -> Iterator[Callable[[int], None]]:
 
     console = rich.console.Console(file=sys.stderr)
     with rich.progress.Progress(console=console, transient=True) as bar:
-        task = bar.add_task("sending", total=about.st_size)
+        task = bar.add_task("sending", total=size)
         yield lambda position: bar.update(task, completed=position)
+
+
+def _size(stream: BinaryIO) -> int | None:
+    about = os.fstat(stream.fileno())
+    return about.st_size if stat.S_ISREG(about.st_mode) else None

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Annotated
 
 import typer
-
 from typer.exceptions import TyperException
 
 from producers import moments, producer, terminal

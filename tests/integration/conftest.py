@@ -1,4 +1,4 @@
-"""A real Valkey for the whole session, one that a test may harm, and settings of each test's own."""
+"""A real Valkey for the whole session, one that stands still, and settings of each test's own."""
 
 from __future__ import annotations
 

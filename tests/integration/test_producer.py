@@ -7,8 +7,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import pydantic
 import pytest
 import redis
 
@@ -34,10 +36,10 @@ def doorbells(client: redis.Redis, config: settings.Settings, lane: str) -> int:
     return int(client.llen(f"{config.key_prefix}.{lane}"))
 
 
-def within(seconds: float, is_so: object) -> None:
+def within(seconds: float, is_so: Callable[[], bool]) -> None:
     """Poll until `is_so()` holds; fails when it does not come true in time."""
     ends = time.monotonic() + seconds
-    while not is_so():  # type: ignore[operator]
+    while not is_so():
         assert time.monotonic() < ends, "did not come true in time"
         time.sleep(0.01)
 
@@ -119,7 +121,7 @@ def test_a_dead_ledger_ends_a_submit_at_once_as_not_accepted(dead_url: str) -> N
 def test_a_request_whose_reply_was_lost_is_sent_again_under_its_id(
     config: settings.Settings, producing: producers.SessionProducer, dead_url: str
 ) -> None:
-    away = config.model_copy(update={"redis_url": dead_url and settings.SecretStr(dead_url)})
+    away = config.model_copy(update={"redis_url": pydantic.SecretStr(dead_url)})
     with producers.SessionProducer(away) as producer, pytest.raises(producers.SubmitFailed) as lost:
         producer.submit(openid="o1", kf_account="a@b", appid=APPID)
     again = [
@@ -152,7 +154,12 @@ def test_a_frozen_broker_costs_the_first_submit_its_bound_and_the_next_ones_noth
 def test_a_dead_broker_does_not_keep_a_request_from_being_accepted(
     valkey_url: str, dead_url: str, config: settings.Settings
 ) -> None:
-    split = settings.load(redis_url=valkey_url, broker_url=dead_url, key_prefix=config.key_prefix)
+    split = settings.load(
+        redis_url=valkey_url,
+        broker_url=dead_url,
+        key_prefix=config.key_prefix,
+        submit_timeout_seconds=0.5,
+    )
     with producers.SessionProducer(split) as producer:
         assert producer.submit(openid="o1", kf_account="a@b", appid=APPID).how == "new"
 
@@ -227,14 +234,14 @@ sys.exit(", ".join(unwanted & set(sys.modules)) or 0)
     assert (ended.returncode, ended.stderr) == (0, b"")
 
 
-def test_another_package_named_worker_is_told_with_the_ways_around(tmp_path: object) -> None:
-    folder = f"{tmp_path}/worker"
-    os.mkdir(folder)
-    with open(f"{folder}/__init__.py", "w") as foreign:
-        foreign.write("")
+def test_another_package_named_worker_is_told_with_the_ways_around(tmp_path: Path) -> None:
+    """Without `site`, since an editable install finds the modules that the foreign one lacks."""
+    folder = tmp_path / "worker"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
     environment = {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
     ended = subprocess.run(
-        [sys.executable, "-c", "import producers"],
+        [sys.executable, "-S", "-c", "import producers"],
         env=environment,
         capture_output=True,
         text=True,
@@ -243,7 +250,7 @@ def test_another_package_named_worker_is_told_with_the_ways_around(tmp_path: obj
     )
     last = ended.stderr.strip().splitlines()[-1]
     assert last.startswith("ImportError: ")
-    assert folder in last
+    assert str(folder) in last
     assert "gateway" in last
     assert "kfsession.submit" in last
 

@@ -2,12 +2,14 @@
 
 Short, because a hash stays small only while every value has at most 64 bytes: `a<slot>` is
 "at target errcode elapsed_ms error" and `m<slot>` is "rid errmsg", `-` standing for none. The
-target is its place among the record's targets (from 0), or a name where `any` chose it.
+target is its place among the record's targets (from 0), or `=` and a name, percent-encoded, where
+`any` chose it.
 """
 
 from __future__ import annotations
 
 import datetime
+import urllib.parse
 from collections.abc import Mapping, Sequence
 
 from worker.contract import record
@@ -18,8 +20,8 @@ MAX_ERRMSG = 200
 
 def pack(attempt: record.Attempt, call_number: int, targets: Sequence[str]) -> tuple[int, str, str]:
     """The slot of the `call_number`th call (from 0), and the two strings."""
-    known = attempt.kf_account in targets
-    target = targets.index(attempt.kf_account) if known else attempt.kf_account
+    name = attempt.kf_account
+    target = targets.index(name) if name in targets else f"={urllib.parse.quote(name, safe='@')}"
     at_ms = round(attempt.at.timestamp() * 1000)
     errcode = "-" if attempt.errcode is None else attempt.errcode
     call = f"{at_ms} {target} {errcode} {attempt.elapsed_ms} {attempt.error or '-'}"
@@ -44,10 +46,16 @@ def _read(targets: Sequence[str], call: str, message: str) -> record.Attempt:
     rid, _, errmsg = message.partition(" ")
     return record.Attempt(
         at=datetime.datetime.fromtimestamp(int(at_ms) / 1000, datetime.UTC),
-        kf_account=targets[int(target)] if target.isdigit() else target,
+        kf_account=_name(targets, target),
         errcode=None if errcode == "-" else int(errcode),
         errmsg=errmsg or None,
         rid=None if rid == "-" else rid,
         error=None if error == "-" else error,
         elapsed_ms=int(elapsed_ms),
     )
+
+
+def _name(targets: Sequence[str], target: str) -> str:
+    if target.startswith("="):
+        return urllib.parse.unquote(target[1:])
+    return targets[int(target)]

@@ -25,6 +25,8 @@ from worker.ledger import scripts as lua
 
 #: How long an idempotency key is kept at least, in ms.
 KEY_MS = 24 * 3600 * 1000
+#: A worker that was killed says no goodbye: it is forgotten after this silence, in ms.
+FORGOTTEN_MS = 3600 * 1000
 #: How many ids of a doorbell one script looks at; more only cost time on the wire.
 CANDIDATES = 8
 
@@ -224,9 +226,13 @@ class Ledger:
             pipe.set(self.keys.schema, record.SCHEMA, nx=True)
             pipe.get(self.keys.schema)
             pipe.hset(self.keys.workers, worker, json.dumps({**about, "at": now_ms}))
+            pipe.hgetall(self.keys.workers)
             for appid in appids:
                 pipe.hset(self.keys.accounts, appid, now_ms)
-            schema = int(pipe.execute()[1])
+            _, known_schema, _, workers, *_ = pipe.execute()
+            if gone := _silent_since(workers, now_ms - FORGOTTEN_MS):
+                self.client.hdel(self.keys.workers, *gone)
+        schema = int(known_schema)
         if schema > record.SCHEMA:
             raise errors.SchemaTooNew(
                 f"the ledger has schema {schema}, this release knows {record.SCHEMA}: upgrade it"
@@ -267,7 +273,7 @@ class Ledger:
             "entry": entry[: keys.DEAD_ENTRY_CHARACTERS],
         }
         with self._scripts.reaching(writes=True), self.client.pipeline() as pipe:
-            pipe.lpush(self.keys.dead, json.dumps(dead, ensure_ascii=False))
+            pipe.lpush(self.keys.dead, json.dumps(dead))
             pipe.ltrim(self.keys.dead, 0, keys.DEAD_ENTRIES - 1)
             pipe.hincrby(self.keys.counters, "dead_entries", 1)
             pipe.execute()
@@ -276,6 +282,10 @@ class Ledger:
         """Count something odd, for `status` to show."""
         with self._scripts.reaching(writes=True):
             self.client.hincrby(self.keys.counters, name, 1)
+
+
+def _silent_since(workers: Mapping[str, str], at_ms: int) -> list[str]:
+    return [name for name, said in workers.items() if json.loads(said)["at"] < at_ms]
 
 
 def _packed(progress: claims.Progress, targets: Sequence[str]) -> list[lua.Argument]:

@@ -9,12 +9,22 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import redis
+import redis.sentinel
 
 from worker import errors
 
 #: Each script, with the files that are put in front of it.
 _SHARED = {"claim": ("prelude", "claiming"), "settle": ("prelude", "claiming")}
 _NAMES = ("cancel", "claim", "purge", "release", "renew", "retry", "settle", "submit", "wake")
+
+#: Redis said no, or there was no connection to ask it over; "connecting to" tells the rest of these.
+_REFUSED = (
+    redis.exceptions.ResponseError,
+    redis.exceptions.AuthenticationError,
+    redis.exceptions.BusyLoadingError,
+    redis.exceptions.MaxConnectionsError,
+    redis.sentinel.MasterNotFoundError,
+)
 
 Argument = str | int | float
 
@@ -56,10 +66,11 @@ class Scripts:
             if any(isinstance(each, redis.exceptions.NoScriptError) for each in answers):
                 self._client.script_load(self._sources[name])
                 answers = self._pipeline(name, calls)
-            for answer in answers:
-                if isinstance(answer, Exception):
-                    raise answer
-            return answers
+        refusals = [each for each in answers if isinstance(each, redis.exceptions.RedisError)]
+        if refusals:
+            written = len(refusals) < len(answers)
+            raise errors.LedgerUnavailable(self._url, _text(refusals[0]), maybe_written=written)
+        return answers
 
     def _pipeline(self, name: str, calls: Sequence[Sequence[Argument]]) -> list[Any]:
         with self._client.pipeline(transaction=False) as pipe:
@@ -73,12 +84,9 @@ class Scripts:
         try:
             yield
         except (redis.exceptions.RedisError, OSError) as error:
-            refused = isinstance(error, redis.exceptions.ResponseError)
-            unsent = isinstance(error, redis.exceptions.ConnectionError) and "connecting" in str(
-                error
-            )
+            lost = not isinstance(error, _REFUSED) and "connecting to" not in str(error)
             raise errors.LedgerUnavailable(
-                self._url, _text(error), maybe_written=writes and not refused and not unsent
+                self._url, _text(error), maybe_written=writes and lost
             ) from None
 
 

@@ -2,8 +2,11 @@
 -- its own ids. The agent about to be called is in the ledger before the call, so that a worker that
 -- dies leaves behind whom the fan may have been given to.
 
+-- Most escalations that one claim buries on its way; the waiting room sees to the rest.
+local EXPIRIES = 100
+
 -- The agent to ask: one under doubt if it is a target (asking again is safe), else the first target
--- that was not found wrong. Empty when the fan must be read back first.
+-- that was not found wrong. Empty when the fan must be read back first, or presence says whom to ask.
 local function choose(targets, out, doubt)
   local wrong, first = {}, ''
   for each in string.gmatch(out, '[^|]+') do wrong[each] = true end
@@ -11,7 +14,7 @@ local function choose(targets, out, doubt)
     if each == doubt then return each end
     if first == '' and not wrong[each] then first = each end
   end
-  return doubt and '' or first
+  return (doubt or first == 'any') and '' or first
 end
 
 local function take(rec, holder, lease_ms)
@@ -50,7 +53,7 @@ local function claim_next(first)
   local again = ARGV[first + 2] == '1' and held(holder)
   if again then return { 0, {}, take(again, holder, lease_ms) } end
   local lane = BASE .. 'index:queued:escalation'
-  while true do
+  for _ = 1, EXPIRIES do
     local oldest = redis.call('ZRANGE', lane, 0, 0)[1]
     if not oldest then break end
     local rec = load(oldest)

@@ -88,6 +88,23 @@ local function learn(rec, doubt)
   if doubt == '-' then redis.call('DEL', doubt_key(rec)) elseif doubt ~= '' then set_doubt(rec, doubt) end
 end
 
+-- An idempotency key points at `rec` until then, at least; the record must not go before it.
+local function keep_until(rec, at)
+  local before = tonumber(redis.call('HGET', record_key(rec.id), 'kept_until') or 0)
+  redis.call('HSET', record_key(rec.id), 'kept_until', math.max(before, at))
+end
+
+-- The request's own key lives at least as long as the request.
+local function keep_own_key(rec)
+  local key = redis.call('HGET', record_key(rec.id), 'key')
+  local name = key and BASE .. 'key:' .. rec.appid .. ':' .. key
+  local used = key and redis.call('GET', name)
+  if used and string.match(used, '^%S+') == rec.id and redis.call('PTTL', name) < rec.deadline_at - NOW then
+    redis.call('PEXPIREAT', name, string.format('%.0f', rec.deadline_at))
+    keep_until(rec, rec.deadline_at)
+  end
+end
+
 -- Remember `n` attempts, given from ARGV[first] on as slot, call and message.
 local function keep_attempts(id, n, first)
   for i = 0, n - 1 do

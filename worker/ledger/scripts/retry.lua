@@ -18,16 +18,8 @@ redis.call('HINCRBY', key, 'generation', 1)
 redis.call('HSET', key, 'deadline_at', deadline_at)
 redis.call('ZREM', BASE .. 'retention', rec.id)
 redis.call('SET', fan_key(rec), rec.id)
-local idempotency = redis.call('HGET', key, 'key')
-if idempotency then
-  local name = BASE .. 'key:' .. rec.appid .. ':' .. idempotency
-  local used = redis.call('GET', name)
-  if used and string.match(used, '^%S+') == rec.id and redis.call('PTTL', name) < deadline_at - NOW then
-    redis.call('PEXPIREAT', name, string.format('%.0f', deadline_at))
-    redis.call('HSET', key, 'kept_until', deadline_at)
-  end
-end
 rec.deadline_at = deadline_at
+keep_own_key(rec)
 move(rec, 'queued', '')
 redis.call('ZADD', BASE .. 'due', ring_at(rec, NOW + RING_AGAIN_MS), rec.id)
 return { 'queued', rec.lane }

@@ -17,7 +17,10 @@ local function write(rec)
   if ARGV[8] ~= '' then redis.call('HSET', key, 'served_by', ARGV[8]) end
   if rec.cancel and (status == 'waiting' or status == 'failed' or status == 'expired') then
     if doubt_of(rec) and reason ~= 'unconfirmed' then return queue(rec, NOW) end -- read back first
-    status, reason = 'cancelled', status == 'failed' and '' or reason
+    status, reason = 'cancelled', status == 'failed' and reason ~= 'unconfirmed' and '' or reason
+  end
+  if (status == 'cancelled' and not rec.cancel) or (status == 'expired' and NOW < rec.deadline_at) then
+    return queue(rec, NOW) -- joined since the worker looked: the newer wish stands
   end
   if FINAL[status] then return finish(rec, status, reason) end
   if status == 'queued' then return queue(rec, NOW) end

@@ -15,13 +15,13 @@ elseif redis.call('HLEN', accounts) > 0 and redis.call('HEXISTS', accounts, appi
   return { 'refused', 'unknown_account', table.concat(redis.call('HKEYS', accounts), ', ') }
 end
 
-local function keep_key(rec_id, deadline_at)
+local key_name = BASE .. 'key:' .. appid .. ':' .. key
+
+local function keep_key(rec)
   if key == '' then return end
-  local kept_until = math.max(NOW + key_ms, deadline_at)
-  redis.call('SET', BASE .. 'key:' .. appid .. ':' .. key, rec_id .. ' ' .. digest,
-    'PXAT', string.format('%.0f', kept_until))
-  local before = tonumber(redis.call('HGET', record_key(rec_id), 'kept_until') or 0)
-  redis.call('HSET', record_key(rec_id), 'kept_until', math.max(before, kept_until))
+  local kept_until = math.max(NOW + key_ms, rec.deadline_at)
+  redis.call('SET', key_name, rec.id .. ' ' .. digest, 'PXAT', string.format('%.0f', kept_until))
+  keep_until(rec, kept_until)
 end
 
 local mine = load(id)
@@ -30,7 +30,7 @@ if mine then -- sent again because the reply was lost
   return { 'repeated', id, mine.status }
 end
 if key ~= '' then
-  local used = redis.call('GET', BASE .. 'key:' .. appid .. ':' .. key)
+  local used = redis.call('GET', key_name)
   if used then
     local used_id, used_digest = string.match(used, '^(%S+) (%S+)$')
     if used_digest ~= digest then return { 'refused', 'key_reused', used_id } end
@@ -60,7 +60,8 @@ if live and not FINAL[live.status] then -- one live request per fan: join it
     local wake_at = tonumber(redis.call('HGET', record_key(live.id), 'next_attempt_at') or deadline_at)
     redis.call('ZADD', BASE .. 'due', math.min(wake_at, deadline_at), live.id)
   end
-  keep_key(live.id, deadline_at)
+  keep_own_key(live)
+  keep_key(live)
   return { 'joined', live.id, live.status }
 end
 
@@ -71,5 +72,5 @@ if metadata ~= '' then redis.call('HSET', record_key(id), 'metadata', metadata) 
 move(rec, 'queued', '')
 redis.call('SET', fan_key(rec), id)
 redis.call('ZADD', BASE .. 'due', ring_at(rec, NOW + RING_AGAIN_MS), id)
-keep_key(id, rec.deadline_at)
+keep_key(rec)
 return { 'new', id, 'queued' }

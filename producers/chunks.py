@@ -1,0 +1,95 @@
+"""Takes many wishes, writes them to the ledger by chunks, and hands on what became of each.
+
+One chunk is checked while the one before it is written, since either takes about as long.
+"""
+
+from __future__ import annotations
+
+import collections
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+from producers import failures, link
+from worker import errors
+from worker.contract import record, request
+from worker.ledger import ledger, receipts
+
+#: How many requests one round trip writes.
+SIZE = 500
+#: How many chunks are on their way at once.
+AT_ONCE = 2
+
+Wish: TypeAlias = request.SessionRequest | Mapping[str, Any]
+Result: TypeAlias = receipts.Receipt | request.InvalidRequest
+
+
+class _Chunk:
+    """Wishes under way, each checked or refused; the checked ones with the id they go under."""
+
+    def __init__(self, wishes: Iterable[Wish], current: link.Link) -> None:
+        self._link = current
+        self._checked = [_checked_or_error(wish) for wish in wishes]
+        self._good = [
+            (wish, ledger.new_id())
+            for wish in self._checked
+            if isinstance(wish, request.SessionRequest)
+        ]
+        self.ids = [request_id for _, request_id in self._good]
+        self._end = current.begin(lambda: current.ledger.submit_many(self._good))
+
+    def results(self) -> list[Result]:
+        """What became of each wish, in their order; rings for those that are queued now."""
+        written = self._end()
+        self._ring(written)
+        answers = iter(written)
+        return [
+            wish if isinstance(wish, request.InvalidRequest) else next(answers)
+            for wish in self._checked
+        ]
+
+    def _ring(self, written: list[Result]) -> None:
+        ids: dict[request.Lane, list[str]] = {lane: [] for lane in request.Lane}
+        for (wish, _), result in zip(self._good, written, strict=True):
+            if isinstance(result, receipts.Receipt) and is_to_ring(wish, result):
+                ids[wish.lane].append(result.id)
+        for lane in request.Lane:
+            self._link.ring(lane, ids[lane])
+
+
+def submit(wishes: Iterable[Wish], current: link.Link) -> Iterator[Result]:
+    """Write `wishes` as they come; raises SubmitFailed when Redis did not answer."""
+    rest = iter(wishes)
+    under_way: collections.deque[_Chunk] = collections.deque()
+    try:
+        while chunk := list(itertools.islice(rest, SIZE)):
+            under_way.append(_Chunk(chunk, current))
+            if len(under_way) == AT_ONCE:
+                yield from under_way[0].results()
+                under_way.popleft()
+        while under_way:
+            yield from under_way[0].results()
+            under_way.popleft()
+    except errors.LedgerUnavailable as error:
+        error.maybe_written |= len(under_way) > 1  # what became of the chunk behind it?
+        ids = [request_id for each in under_way for request_id in each.ids]
+        raise failures.SubmitFailed(error, ids=ids) from None
+    current.drain()
+
+
+def is_to_ring(wish: request.SessionRequest, receipt: receipts.Receipt) -> bool:
+    """Whoever joined in the batch lane was rung before; an escalation may have raised the lane."""
+    is_first = receipt.how == "new" or wish.lane is request.Lane.ESCALATION
+    return is_first and receipt.status is record.Status.QUEUED
+
+
+def checked(wish: Wish) -> request.SessionRequest:
+    """`wish` as a request; raises InvalidRequest when it breaks a rule."""
+    return wish if isinstance(wish, request.SessionRequest) else request.SessionRequest.parse(wish)
+
+
+def _checked_or_error(wish: Wish) -> request.SessionRequest | request.InvalidRequest:
+    try:
+        return checked(wish)
+    except request.InvalidRequest as error:
+        return error

@@ -1,0 +1,199 @@
+"""reader: what people and dashboards ask of the ledger."""
+
+from __future__ import annotations
+
+import datetime
+import json
+
+import pytest
+
+from tests.unit.ledger import stage as stages
+from tests.unit.ledger.stage import AGENT, APPID, FAN, OTHER
+from worker import errors
+from worker.contract import record
+from worker.ledger import reader
+
+
+def test_an_unknown_id_is_none(stage: stages.Stage) -> None:
+    """Asking leaves nothing behind."""
+    assert stage.reader.get("nobody") is None
+    assert stage.reader.newest_of_fan(FAN, APPID) is None
+    assert stage.reader.newest_of_fan(FAN) is None
+    assert stage.reader.by_key("nothing", APPID) is None
+    assert stage.reader.oldest(record.Status.QUEUED) is None
+    assert stage.reader.newest_position() == "0"
+    assert stage.all_keys() == set()
+
+
+def test_a_fan_is_found_in_whichever_account_has_the_newest(stage: stages.Stage) -> None:
+    """Without an appid all announced accounts are asked."""
+    stage.ledger.announce("w", {}, [APPID, "wx2"])
+    stage.submit()
+    stage.pass_seconds(5)
+    newest = stage.submit(appid="wx2").id
+    found = stage.reader.newest_of_fan(FAN)
+    assert found is not None
+    assert found.id == newest
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ({}, "abcd"),
+        ({"status": record.Status.WAITING}, "b"),
+        ({"reason": record.Reason.INVALID_OPENID}, "c"),
+        ({"lane": "batch"}, "d"),
+        ({"openid": "oA"}, "a"),
+        ({"appid": "wx2"}, ""),
+        ({"kf_account": OTHER}, "d"),
+        ({"errcode": 65415}, "b"),
+        ({"status": record.Status.QUEUED, "lane": "escalation"}, "a"),
+    ],
+)
+def test_a_listing_holds_what_the_filter_admits_newest_first(
+    stage: stages.Stage, wanted: dict[str, object], found: str
+) -> None:
+    """By each of the fields that `list` knows."""
+    for name in "dcba":
+        more = {"lane": "batch", "fallbacks": [OTHER]} if name == "d" else {}
+        stage.submit("o" + name.upper(), id=name, **more)
+        if name == "b":
+            claim = stage.claim("b")
+            stage.settle(
+                claim, "waiting", reason="agent_offline", attempts=[stages.attempt()], wait_seconds=60
+            )
+        if name == "c":
+            stage.finish("c", "failed", "invalid_openid")
+        stage.pass_seconds(1)
+    records, more_follow = stage.reader.select(reader.Filter(**wanted), 10)  # type: ignore[arg-type]
+    assert ("".join(one.id for one in records), more_follow) == (found, False)
+
+
+def test_a_cut_listing_says_that_more_follow(stage: stages.Stage) -> None:
+    """And holds the newest."""
+    for number in range(450):
+        stage.submit(f"o{number}", id=f"r{number:03d}")
+    records, more_follow = stage.reader.select(reader.Filter(), 420)
+    assert [one.id for one in records] == [f"r{n:03d}" for n in range(449, 29, -1)]
+    assert more_follow is True
+    assert stage.reader.select(reader.Filter(), 450)[1] is False
+
+
+def test_a_listing_can_be_cut_by_time(stage: stages.Stage) -> None:
+    """Both ends included."""
+    for name in ("old", "middle", "new"):
+        stage.submit(f"o{name}", id=name)
+        stage.pass_seconds(60)
+    at = stage.get("middle").submitted_at
+    wide = datetime.timedelta(seconds=30)
+    records, _ = stage.reader.select(reader.Filter(since=at - wide, until=at + wide), 10)
+    assert [one.id for one in records] == ["middle"]
+    records, _ = stage.reader.select(reader.Filter(since=at), 10)
+    assert [one.id for one in records] == ["new", "middle"]
+
+
+def test_counts_and_the_oldest_age_come_from_the_indexes(stage: stages.Stage) -> None:
+    """Told apart by lane and reason."""
+    first = stage.submit("oA").id
+    stage.pass_seconds(10)
+    stage.submit("oB", lane="batch")
+    assert stage.reader.counts()[record.Status.QUEUED] == {"escalation": 1, "batch": 1}
+    assert stage.reader.oldest(record.Status.QUEUED) == stage.get(first).submitted_at
+    stage.wait(first, "token")
+    assert stage.reader.counts()[record.Status.WAITING] == {"token": 1}
+    assert stage.reader.due() == 2
+
+
+def test_events_go_on_from_a_position(stage: stages.Stage) -> None:
+    """So that nobody reads twice or misses one."""
+    stage.submit("oA", id="a")
+    position = stage.reader.newest_position()
+    stage.submit("oB", id="b")
+    (event,) = stage.reader.events(position)
+    assert (event.id, event.status, event.reason) == ("b", record.Status.QUEUED, None)
+    assert event.as_json()["at"].endswith("Z")
+    assert stage.reader.events(event.position) == []
+    assert stage.reader.events(event.position, block_ms=1) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "errcode", "hint"),
+    [
+        ("failed", "invalid_openid", 40003, "check that this openid was issued for this appid"),
+        ("failed", "unconfirmed", None, "Look in WeChat whether this fan has a session"),
+        ("failed", "internal_error", None, "A bug of ours: look for delivery_crashed"),
+        ("waiting", "agent_offline", 65415, "nothing to do: it goes on when the agent signs in"),
+        ("waiting", "token", None, "No usable access token"),
+        ("created", None, 0, None),
+    ],
+)
+def test_a_record_says_what_a_person_should_do(
+    stage: stages.Stage, status: str, reason: str | None, errcode: int | None, hint: str | None
+) -> None:
+    """By its reason, or by the code table."""
+    request_id = stage.submit().id
+    attempts = [] if errcode is None else [stages.attempt(errcode=errcode)]
+    stage.settle(
+        stage.claim(request_id), status, reason=reason, attempts=attempts, wait_seconds=60
+    )
+    one = stage.get(request_id)
+    assert one.errcode == errcode
+    assert one.hint == hint if hint is None else (one.hint or "").startswith(hint)
+
+
+def test_a_record_is_plain_json(stage: stages.Stage) -> None:
+    """Under its outside names, times in ISO 8601 UTC."""
+    request_id = stage.submit(metadata={"list": [], "n": 2**60}, key="k", fallbacks=["any"]).id
+    shown = json.loads(json.dumps(stage.get(request_id).as_json()))
+    assert shown["schema"] == record.SCHEMA
+    assert shown["metadata"] == {"list": [], "n": 2**60}
+    assert shown["targets"] == [AGENT, "any"]
+    assert shown["final"] is False
+    assert datetime.datetime.fromisoformat(shown["submitted_at"]).tzinfo is not None
+
+
+def test_workers_announce_themselves_and_say_goodbye(stage: stages.Stage) -> None:
+    """With what they say of themselves, and the accounts they serve."""
+    stage.ledger.announce("w1", {"version": "1", "slots": 4}, ["wx1"])
+    stage.ledger.announce("w2", {"version": "1", "slots": 4}, ["wx2"])
+    assert stage.reader.accounts() == ["wx1", "wx2"]
+    assert set(stage.reader.workers()) == {"w1", "w2"}
+    assert stage.reader.workers()["w1"]["slots"] == 4
+    stage.ledger.depart("w1")
+    assert set(stage.reader.workers()) == {"w2"}
+
+
+def test_a_worker_that_died_silently_is_forgotten_in_time(stage: stages.Stage) -> None:
+    """A killed worker says no goodbye; its entry does not stay for ever."""
+    stage.ledger.announce("dead", {}, [])
+    long_ago = json.dumps({"at": 1_000_000})
+    stage.client.hset(stage.keys.workers, "dead", long_ago)
+    stage.ledger.announce("alive", {}, [])
+    assert set(stage.reader.workers()) == {"alive"}
+
+
+def test_a_worker_refuses_the_ledger_of_a_newer_release(stage: stages.Stage) -> None:
+    """In one line; an older number is no reason."""
+    stage.client.set(stage.keys.schema, record.SCHEMA)
+    stage.ledger.announce("w", {}, [])
+    stage.client.set(stage.keys.schema, record.SCHEMA + 1)
+    with pytest.raises(errors.SchemaTooNew, match=f"schema {record.SCHEMA + 1}") as caught:
+        stage.ledger.announce("w", {}, [])
+    assert "\n" not in str(caught.value)
+
+
+def test_the_dead_list_keeps_the_newest_thousand(stage: stages.Stage) -> None:
+    """Cut entries, with where they came from and why."""
+    for number in range(1005):
+        stage.ledger.bury("x" * 5000 if number == 1004 else "x", queue="q", why=f"why {number}")
+    assert stage.reader.dead() == 1000
+    assert stage.reader.oddities() == {"dead_entries": 1005}
+    newest = json.loads(stage.client.lindex(stage.keys.dead, 0))
+    assert (newest["queue"], newest["error"], len(newest["entry"])) == ("q", "why 1004", 4096)
+
+
+def test_whatever_text_an_entry_holds_can_be_buried(stage: stages.Stage) -> None:
+    """Lone surrogates are no UTF-8, and a stranger may send them."""
+    stage.ledger.bury("\ud800 客服", queue="q", why="field '\udfff' unknown")
+    kept = json.loads(stage.client.lindex(stage.keys.dead, 0))
+    assert kept["entry"] == "\ud800 客服"

@@ -1,0 +1,71 @@
+"""scripts: Lua by its hash, and Redis's failures turned into one error that says what may have happened."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+
+from tests.unit.ledger import stage as stages
+from worker import errors
+from worker.ledger import receipts, scripts
+
+URL = "redis://:p@ss/w0rd@ledger.example:6379/0"
+
+E = redis.exceptions
+
+
+def test_many_scripts_survive_a_server_that_forgot_them(stage: stages.Stage) -> None:
+    """A restarted server knows no script; they are loaded and sent again."""
+    stage.client.script_flush()
+    written = stage.ledger.submit_many([(stage.wish(f"o{n}"), f"i{n}") for n in range(3)])
+    assert all(isinstance(each, receipts.Receipt) for each in written)
+    stage.check()
+
+
+@pytest.mark.parametrize(
+    ("failure", "maybe_written"),
+    [
+        (E.ConnectionError("Error 111 connecting to h:6379. Connection refused."), False),
+        (E.ConnectionError("Error -2 connecting to h:6379. Name or service not known."), False),
+        (E.TimeoutError("Timeout connecting to server"), False),
+        (E.MaxConnectionsError("Too many connections"), False),
+        (E.AuthenticationError("invalid username-password pair"), False),
+        (E.BusyLoadingError("Redis is loading the dataset in memory"), False),
+        (E.ReadOnlyError("You can't write against a read only replica."), False),
+        (E.OutOfMemoryError("command not allowed when used memory > 'maxmemory'."), False),
+        (E.ResponseError("WRONGTYPE Operation against a key"), False),
+        (E.TimeoutError("Timeout reading from socket"), True),
+        (E.ConnectionError("Connection closed by server."), True),
+        (E.ConnectionError("Error while reading from h:6379 : (104, 'reset by peer')"), True),
+        (ConnectionResetError(104, "Connection reset by peer"), True),
+    ],
+)
+def test_an_error_says_whether_the_write_may_have_been_done(
+    stage: stages.Stage, failure: Exception, maybe_written: bool
+) -> None:
+    """Refused and never sent is not written; a lost reply may be."""
+    desk = scripts.Scripts(stage.client, "{t}:", retention_ms=1, url=URL)
+    for writes in (True, False):
+        with pytest.raises(errors.LedgerUnavailable) as caught, desk.reaching(writes=writes):
+            raise failure
+        assert caught.value.maybe_written is (maybe_written and writes)
+        assert "ledger.example:6379" in str(caught.value)
+        assert "w0rd" not in str(caught.value)
+        assert "p@ss" not in repr(caught.value)
+        assert caught.value.__cause__ is None
+
+
+def test_a_refusal_amid_many_says_that_others_may_be_written(
+    stage: stages.Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that ran full at the second of three has the first."""
+    desk = scripts.Scripts(stage.client, "{t}:", retention_ms=1, url=URL)
+    answers: list[object] = [["new", "a", "queued"], E.OutOfMemoryError("full"), E.ReadOnlyError("ro")]
+    monkeypatch.setattr(desk, "_pipeline", lambda name, calls: answers)
+    with pytest.raises(errors.LedgerUnavailable, match="full") as caught:
+        desk.run_many("submit", [(), (), ()])
+    assert caught.value.maybe_written is True
+    answers[0] = E.OutOfMemoryError("full")
+    with pytest.raises(errors.LedgerUnavailable) as caught:
+        desk.run_many("submit", [(), (), ()])
+    assert caught.value.maybe_written is False
