@@ -42,7 +42,7 @@ ready() {
         return
     fi
     say "installing what kfsession needs into .venv, a minute or two the first time"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+    "$venv/bin/python" -m pip install -qq --disable-pip-version-check \
         --constraint "$root/ops/constraints.txt" --editable "$root[$1]" || {
         say "installing failed, see above; run it again when that is mended"
         exit 1

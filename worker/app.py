@@ -19,6 +19,8 @@ from worker.contract import broker, settings
 _CHATTY_LOGGERS = ("celery.worker.strategy", "celery.app.trace")
 #: Workers do not talk to each other: the ledger says who lives, and their talk is not checked.
 _NO_CHATTER = {"without_gossip": True, "without_mingle": True, "without_heartbeat": True}
+#: Where the checking transport of a broker's scheme has a name of its own.
+_TRANSPORTS = {"sentinel": "SentinelTransport", "unix": "UnixTransport"}
 
 
 def _configuration() -> dict[str, Any]:
@@ -27,10 +29,10 @@ def _configuration() -> dict[str, Any]:
     except settings.InvalidSettings as error:
         _stop(error)
     celery_settings = broker.configuration(config)
-    sentinel = config.celery_url.startswith("sentinel://")
-    celery_settings["broker_transport"] = (
-        f"worker.intake:{'SentinelTransport' if sentinel else 'Transport'}"
-    )
+    scheme = config.celery_url.partition("://")[0]
+    celery_settings["broker_transport"] = f"worker.intake:{_TRANSPORTS.get(scheme, 'Transport')}"
+    # At `redis+socket://` kombu would take its own transport, which checks nothing.
+    celery_settings["broker_url"] = celery_settings["broker_url"].removeprefix("redis+")
     celery_settings["broker_transport_options"]["on_refused"] = _refuse
     return celery_settings
 

@@ -69,8 +69,8 @@ class Asking:
         self._call_seconds = call_seconds
         self._attempts: list[record.Attempt] = []
         self._api_calls = claim.api_calls
-        could_ask = claim.doubt in claim.targets or request.ANY in claim.targets
-        self._asked = {claim.doubt} if could_ask else set()
+        could_ask = {claim.doubt, request.ANY} & set(claim.targets)
+        self._asked = {claim.doubt} if claim.doubt and could_ask else set()
         self._offline: set[str] = set()
         self._has_renewed_token = False
 

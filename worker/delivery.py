@@ -93,7 +93,7 @@ class Deliverer:
         claim: claims.Claim | None = None
         while claim or (rest and not self._is_over(ends)):
             if claim is None:
-                taken = self._ledger.claim(rest, holder)
+                taken = self._claim(rest, holder, ends)
             else:
                 taken = self._settle(claim, rest, holder, ends)
                 settled += taken.settled
@@ -104,6 +104,12 @@ class Deliverer:
 
     def _is_over(self, ends: float) -> bool:
         return self._stopping.is_set() or time.monotonic() >= ends
+
+    def _claim(self, ids: Sequence[str], holder: str, ends: float) -> claims.Taken:
+        return self._reach(
+            ends - time.monotonic(),
+            lambda again: self._ledger.claim(ids, holder, again=again),
+        )
 
     def _settle(
         self, claim: claims.Claim, rest: Sequence[str], holder: str, ends: float
@@ -131,7 +137,7 @@ class Deliverer:
             progress=ask.progress,
         )
         taken = self._reach(
-            ask.claim,
+            ask.claim.lease_left_seconds(),
             lambda again: self._ledger.settle(
                 ask.claim,
                 settlement,
@@ -229,11 +235,13 @@ class Deliverer:
     def _renew(
         self, claim: claims.Claim, kf_account: str, progress: claims.Progress
     ) -> claims.Claim:
-        return self._reach(claim, lambda _: self._ledger.renew(claim, kf_account, progress))
+        return self._reach(
+            claim.lease_left_seconds(), lambda _: self._ledger.renew(claim, kf_account, progress)
+        )
 
-    def _reach(self, claim: claims.Claim, step: Callable[[bool], T]) -> T:
-        """Take a step in the ledger, again and again while Redis is away and the lease lasts."""
-        loop = retry.reaching_ledger(claim.lease_left_seconds())
+    def _reach(self, seconds: float, step: Callable[[bool], T]) -> T:
+        """Take a step in the ledger, again and again while Redis is away and the time lasts."""
+        loop = retry.reaching_ledger(seconds)
         tries = 0
 
         def once() -> T:

@@ -215,8 +215,9 @@ class SchemaTooNew(KfsessionError):
     """The ledger was written by a newer release: stop, and upgrade this one."""
 
 
-#: User and password of a URL, and its query, where a password can stand too.
-_CREDENTIALS = re.compile(r"(?<=://)\S*@|\?\S*")
+#: User and password of a URL, and its query, where a password can stand too; all of it where both
+#: have an @ or a ?, since nobody can tell then where the password ends.
+_CREDENTIALS = re.compile(r"(?<=://)\S*\?\S*@\S*|(?<=://)\S*@|\?\S*")
 
 #: `rid: 6528a1b2-0c3d4e5f-1a2b3c4d` at the end of an errmsg, in the spellings seen.
 _RID = re.compile(

@@ -205,6 +205,12 @@ class Transport(kombu_redis.Transport):
     Channel = Channel
 
 
+class UnixTransport(Transport):
+    """The same over a Unix socket, `socket:///path`."""
+
+    can_parse_url = True
+
+
 class SentinelTransport(kombu_redis.SentinelTransport):
     """The same over Sentinel."""
 

@@ -19,9 +19,12 @@ def configure(config: settings.Settings) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         mask_openid,
+        redact_fields,
     ]
     if log_format == "console":
-        ending: list[structlog.typing.Processor] = [structlog.dev.ConsoleRenderer()]
+        # structlog's own choice of traceback shows local variables, tokens among them.
+        plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        ending: list[structlog.typing.Processor] = [plain]
     else:
         ending = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     structlog.configure(
@@ -54,4 +57,12 @@ def mask_openid(_logger: Any, _method: str, event: structlog.typing.EventDict) -
     openid = event.get("openid")
     if isinstance(openid, str):
         event["openid"] = f"{openid[:4]}…{openid[-4:]}" if len(openid) > 12 else f"{openid[:2]}…"
+    return event
+
+
+def redact_fields(_logger: Any, _method: str, event: structlog.typing.EventDict) -> Any:
+    """Hide a field that is named as a secret before colours come between its name and its value."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = redaction.redact(f"{name}={value}").removeprefix(f"{name}=")
     return event

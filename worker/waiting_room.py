@@ -49,6 +49,7 @@ class WaitingRoom:
         self._is_closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="waiting-room", daemon=True)
         self._trouble: str | None = None
+        self._silence: errors.DoorbellUnavailable | None = None
 
     def start(self) -> None:
         """Begin to watch."""
@@ -57,10 +58,15 @@ class WaitingRoom:
     def stop(self) -> None:
         """End the watch after the pass under way."""
         self._is_closing.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def tick(self) -> None:
-        """One pass over all that is due; raises LedgerUnavailable and DoorbellUnavailable."""
+        """One pass over all that is due; raises LedgerUnavailable, and DoorbellUnavailable at its end.
+
+        A silent broker keeps nobody from expiring.
+        """
+        self._silence = None
         if time.monotonic() >= self._announce_at:
             self._announce()
             self._announce_at = time.monotonic() + ANNOUNCE_SECONDS
@@ -68,6 +74,8 @@ class WaitingRoom:
             pass
         while self._ledger.purge(PASS_IDS) == PASS_IDS and not self._is_closing.is_set():
             pass
+        if self._silence is not None:
+            raise self._silence
 
     def _wake(self, may_ring: dict[request.Lane, bool]) -> bool:
         """One script's worth of due ids; whether more may be due."""
@@ -83,11 +91,14 @@ class WaitingRoom:
 
     def _short_lanes(self) -> dict[request.Lane, bool]:
         """Which lanes are short enough to ring; none while the broker is away."""
-        try:
-            return {lane: self._doorbell.length(lane) < self._lane_limit for lane in request.Lane}
-        except errors.DoorbellUnavailable as error:
-            self._note(str(error))
-            return dict.fromkeys(request.Lane, False)
+        if self._silence is None:
+            try:
+                return {
+                    lane: self._doorbell.length(lane) < self._lane_limit for lane in request.Lane
+                }
+            except errors.DoorbellUnavailable as error:
+                self._silence = error
+        return dict.fromkeys(request.Lane, False)
 
     def _run(self) -> None:
         while not self._is_closing.wait(TICK_SECONDS):

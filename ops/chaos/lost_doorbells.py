@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
             requests=given.requests,
             doorbells_thrown_away=lost,
             seconds=round(time.monotonic() - ready, 1),
-            created=created,
+            outcomes=running.outcomes(),
             sessions_opened=book["sessions_opened"],
             fans_given_away_twice=twice,
         )

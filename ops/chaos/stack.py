@@ -179,9 +179,18 @@ class Stack:
         """How many requests are in a state."""
         return sum(self.reader.counts()[status].values())
 
+    def outcomes(self) -> dict[str, int]:
+        """How many requests ended how, by status and reason."""
+        counts = self.reader.counts()
+        return {
+            f"{status} {reason}".strip(): size
+            for status in record.FINAL
+            for reason, size in counts[status].items()
+        }
+
     def count_live(self) -> int:
         """How many requests have no outcome yet."""
-        return sum(self.count(each) for each in record.Status if not each.is_final)
+        return self.reader.due()
 
     def __enter__(self) -> Stack:
         return self

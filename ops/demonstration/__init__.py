@@ -1,3 +1,3 @@
 """The demo: `plan` says who comes and what must become of each, `system` runs all parts here,
-`course` lets the fans arrive, `view` shows it, `verdict` compares, and `performance` is the whole of it.
+`course` lets the fans arrive, `view` shows it, `verdict` compares; `performance` is the whole.
 """

@@ -22,8 +22,7 @@ _SEEDS = 10_000
 def perform(fans: int, seed: int | None, *, keep: bool) -> int:
     """The exit status: 0 when every fan ended as the plan says."""
     chosen = plan.make(fans, random.randrange(_SEEDS) if seed is None else seed)  # noqa: S311
-    ending.at_signals()
-    terminal.say(f"demo: starting Valkey, a simulated WeChat and a worker in {system.HOME}")
+    ending.at_signals(is_planned=False)
     try:
         with system.running(chosen) as running:
             judged = _play(chosen, running)

@@ -14,6 +14,7 @@ import producers
 from ops.demonstration import plan, simulated
 from ops.simulator import scenario
 from ops.stack import embedded, lock, parts
+from producers import terminal
 from worker.contract import settings
 
 #: Where it keeps its data and its parts' logs, under the current directory.
@@ -51,8 +52,9 @@ def running(course: plan.Plan) -> Iterator[System]:
     The worker may still ask Redis and WeChat while it ends, so it holds on to both.
     """
     with contextlib.ExitStack() as stack:
-        held = lock.take(_LOCK, "a demo")
+        held = lock.take(_LOCK, "another demo")
         stack.callback(os.close, held)
+        terminal.say(f"demo: starting Valkey, a simulated WeChat and a worker; logs are in {HOME}")
         shutil.rmtree(HOME, ignore_errors=True)
         HOME.mkdir(parents=True)
         valkey = stack.enter_context(_valkey(held))

@@ -7,11 +7,14 @@ import sys
 from types import FrameType
 
 
-def at_signals() -> None:
-    """From now on SIGTERM and SIGHUP unwind the stack, as Ctrl-C does."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end)
+def at_signals(*, is_planned: bool) -> None:
+    """From now on SIGTERM and SIGHUP unwind the stack, as Ctrl-C does.
 
+    Where a signal is the planned end of a command, Ctrl-C too, its exit status is 0.
+    """
 
-def _end(number: int, _frame: FrameType | None) -> None:
-    sys.exit(128 + number)
+    def end(number: int, _frame: FrameType | None) -> None:
+        sys.exit(0 if is_planned else 128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP, *((signal.SIGINT,) if is_planned else ())):
+        signal.signal(number, end)

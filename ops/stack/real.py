@@ -28,10 +28,10 @@ _VALKEY_GRACE_SECONDS = 15.0
 
 
 def run(config: settings.Settings) -> None:
-    """Run until a signal; raises Taken, PartFailed, OSError."""
-    ending.at_signals()
+    """Run until a signal, which leaves by SystemExit; raises Taken, PartFailed, OSError."""
+    ending.at_signals(is_planned=True)
     with contextlib.ExitStack() as stack:
-        held = lock.take(_LOCK, "kfsession up")
+        held = lock.take(_LOCK, "another `up`")
         stack.callback(os.close, held)
         running: list[parts.Part] = []
         environment = dict(os.environ)

@@ -6,9 +6,11 @@ nothing. So nothing here tries to make the broker durable; it only has to be qui
 
 from __future__ import annotations
 
+import urllib.parse
 from typing import Any
 
 import kombu
+import redis.connection
 
 from worker.contract import request, settings
 
@@ -31,6 +33,7 @@ def configuration(config: settings.Settings) -> dict[str, Any]:
     ]
     return {
         "broker_url": _kombu_url(config.celery_url),
+        "broker_use_ssl": _tls_options(config.celery_url),
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_connection_timeout": 5,
@@ -77,12 +80,26 @@ def _transport_options(config: settings.Settings) -> dict[str, Any]:
     return options
 
 
+def _tls_options(url: str) -> dict[str, Any] | None:
+    """TLS as redis-py reads it from the URL: verified unless the URL says otherwise.
+
+    Left to itself kombu verifies nothing, and a transport of our own would not even use TLS.
+    """
+    if not url.startswith("rediss://"):
+        return None
+    options = redis.connection.parse_url(url).items()
+    given = {name: value for name, value in options if name.startswith("ssl_")}
+    return {"ssl_cert_reqs": "required", **given}
+
+
 def _kombu_url(url: str) -> str:
     """The same server in kombu's spelling."""
     if url.startswith("unix://"):
-        return "redis+socket://" + url.removeprefix("unix://")
+        path, _, query = url.removeprefix("unix://").partition("?")
+        (number,) = urllib.parse.parse_qs(query).get("db", ["0"])
+        return f"redis+socket://{path}?virtual_host={number}"
     if parts := settings.sentinel_parts(url):
         hosts, _, database, password = parts
-        login = f":{password}@" if password else ""
+        login = f":{urllib.parse.quote(password, safe='')}@" if password else ""
         return ";".join(f"sentinel://{login}{host}:{port}/{database}" for host, port in hosts)
-    return url
+    return url.partition("?")[0] if url.startswith("rediss://") else url

@@ -12,6 +12,7 @@ import difflib
 import hashlib
 import json
 import re
+import reprlib
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Self
@@ -50,8 +51,13 @@ class Lane(StrEnum):
     BATCH = "batch"
 
 
+#: Values are a stranger's: a repr that stops before it is too deep or too long.
+_REPR = reprlib.Repr()
+_REPR.maxstring = 100
+
+
 def _shown(value: object) -> str:
-    text = repr(value)
+    text = _REPR.repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
@@ -156,17 +162,20 @@ class SessionRequest(pydantic.BaseModel):
         if self.metadata is None:
             return ""
         try:
-            return json.dumps(
+            text = json.dumps(
                 self.metadata, ensure_ascii=False, separators=(",", ":"), allow_nan=False
             )
+            text.encode()  # a lone surrogate is no UTF-8
+            return text
         except (TypeError, ValueError) as error:
             raise ValueError(f"metadata: not writable as JSON ({error})") from None
 
     @property
     def digest(self) -> str:
         """What is asked, apart from when it ends: the same key must come with the same digest."""
-        asked = "\n".join((self.openid, "|".join(self.targets), self.lane, self.metadata_json))
-        return hashlib.blake2b(asked.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+        told = self.metadata_json and json.dumps(json.loads(self.metadata_json), sort_keys=True)
+        asked = "\n".join((self.openid, "|".join(self.targets), self.lane, told))
+        return hashlib.blake2b(asked.encode(), digest_size=8).hexdigest()
 
     def ttl_ms(self, default_seconds: float, now: datetime.datetime) -> int:
         """Milliseconds from `now` to the end of this wish.
@@ -196,13 +205,14 @@ def _sentence(invalid: pydantic.ValidationError) -> str:
         return _unknown_field(field)
     if error["type"] == "missing":
         return f"{field}: missing; a request names at least kf_account and openid"
-    swapped = field == "openid" and _AGENT.fullmatch(str(error["input"])) is not None
+    value = error["input"]
+    swapped = field == "openid" and isinstance(value, str) and _AGENT.fullmatch(value)
     hint = "; did you swap KF_ACCOUNT and OPENID?" if swapped else ""
-    return f"{field}: {_shown(error['input'])}: {message}{hint}"
+    return f"{field}: {_shown(value)}: {message}{hint}"
 
 
 def _unknown_field(field: str) -> str:
-    near = difflib.get_close_matches(field, SessionRequest.model_fields, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(field, SessionRequest.model_fields, n=1, cutoff=0.4)
     mend = (
         f"did you mean {near[0]}?"
         if near

@@ -25,7 +25,10 @@ EMBEDDED_FILE = Path(".kfsession/ledger.json")
 #: The ledger when nothing else is said.
 DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
 
-_SECRETS = ("appsecret", "access_token", "redis_url", "broker_url")
+#: Settings that `…_FILE` can hold; KF_ACCESS_TOKEN_FILE is a source of its own, re-read.
+_IN_FILES = ("appsecret", "redis_url", "broker_url")
+#: Values that no message shows; what a validator says of them it has redacted.
+_HIDDEN = {*_IN_FILES, "access_token", "access_token_url", "api_base_url"}
 _REDIS_SCHEMES = ("redis", "rediss", "unix", "sentinel")
 #: redis-py takes a database that is no number for 0, and fails late on a wrong port.
 _REDIS_URL = re.compile(
@@ -37,6 +40,17 @@ class InvalidSettings(ValueError):
     """A setting is wrong; the text is one line that names the variable and the mend."""
 
 
+def _check_token_url(value: SecretStr | None) -> SecretStr | None:
+    parts = urllib.parse.urlsplit(value.get_secret_value()) if value else None
+    if parts and (parts.scheme not in ("http", "https") or not parts.hostname):
+        raise ValueError("must be an https:// or http:// URL that answers as WeChat's token call")
+    return value
+
+
+#: Where another system hands out the token; may hold a secret in its query.
+TokenUrl = Annotated[SecretStr | None, pydantic.AfterValidator(_check_token_url)]
+
+
 class Account(pydantic.BaseModel):
     """One Official Account and where its access token comes from: exactly one source."""
 
@@ -46,7 +60,7 @@ class Account(pydantic.BaseModel):
     appsecret: SecretStr | None = None
     access_token: SecretStr | None = None
     access_token_file: Path | None = None
-    access_token_url: SecretStr | None = None
+    access_token_url: TokenUrl = None
 
     @pydantic.model_validator(mode="after")
     def _check_source(self) -> Self:
@@ -69,16 +83,19 @@ class Settings(pydantic_settings.BaseSettings):
 
     #: The ledger: redis://, rediss://, unix:// or sentinel://:pw@h1:26379,h2:26379/NAME/0.
     redis_url: SecretStr | None = None
+    redis_url_file: Path | None = None
     #: The Celery broker; the ledger's server when unset.
     broker_url: SecretStr | None = None
+    broker_url_file: Path | None = None
     #: Names the keys, the queues and kombu's own keys.
     key_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")] = "kf"
     api_base_url: str = "https://api.weixin.qq.com"
     appid: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] = None
     appsecret: SecretStr | None = None
+    appsecret_file: Path | None = None
     access_token: SecretStr | None = None
     access_token_file: Path | None = None
-    access_token_url: SecretStr | None = None
+    access_token_url: TokenUrl = None
     #: TOML with one [[account]] table for each of several accounts.
     accounts_file: Path | None = None
     #: Calls a worker process makes at the same time.
@@ -100,17 +117,20 @@ class Settings(pydantic_settings.BaseSettings):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _read_secret_files(cls, values: dict[str, Any]) -> dict[str, Any]:
-        for name in _SECRETS:
-            variable = f"KF_{name.upper()}_FILE"
-            path = os.environ.get(variable)
-            if not path or name == "access_token":  # that one is a source of its own, re-read
+        for name in _IN_FILES:
+            if not (path := values.get(f"{name}_file")):
                 continue
+            variable = f"KF_{name.upper()}_FILE"
             if values.get(name):
                 raise ValueError(f"{variable}: KF_{name.upper()} is set too; give one of them")
             try:
                 values[name] = Path(path).read_text().strip()
             except OSError as error:
                 raise ValueError(f"{variable}: cannot read {path!r}: {error.strerror}") from None
+            except UnicodeError:
+                raise ValueError(f"{variable}: {path!r} is no text") from None
+            if not values[name]:
+                raise ValueError(f"{variable}: {path!r} is empty")
         return values
 
     @pydantic.field_validator("redis_url", "broker_url")
@@ -135,6 +155,7 @@ class Settings(pydantic_settings.BaseSettings):
     @classmethod
     def _check_api_base_url(cls, value: str) -> str:
         parts = urllib.parse.urlsplit(value)
+        _ = parts.port  # raises when it is no port
         if parts.username or parts.password or parts.query or parts.fragment or not parts.hostname:
             raise ValueError(f"{redact_url(value)!r} must be scheme://host[:port] and no more")
         if parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname)):
@@ -218,7 +239,11 @@ def sentinel_parts(url: str) -> tuple[list[tuple[str, int]], str, int, str | Non
 
 def redact_url(url: str) -> str:
     """`url` without its password and query, fit for a person's eyes."""
-    return re.sub(r"://.*@", "://***@", url.partition("?")[0])
+    scheme, _, rest = url.partition("://")
+    if "@" in rest.partition("?")[2]:  # nobody can tell where its password ends
+        return f"{scheme}://***"
+    _, at, place = rest.partition("?")[0].rpartition("@")
+    return f"{scheme}://{'***@' if at else ''}{place}"
 
 
 def _is_loopback(host: str) -> bool:
@@ -236,19 +261,20 @@ def _embedded_url() -> str | None:
         announced = json.loads(EMBEDDED_FILE.read_text())
         os.kill(announced["pid"], 0)
         return str(announced["url"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
 
 
 def _read_accounts(path: Path) -> tuple[Account, ...]:
     try:
-        tables = tomllib.loads(path.read_text()).get("account", [])
-        accounts = tuple(Account.model_validate(table) for table in tables)
+        tables = tomllib.loads(path.read_text()).get("account")
+        listed = tables if isinstance(tables, list) else []
+        accounts = tuple(Account.model_validate(table) for table in listed)
     except OSError as error:
         raise InvalidSettings(
             f"KF_ACCOUNTS_FILE: cannot read {str(path)!r}: {error.strerror}"
         ) from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeError) as error:
         raise InvalidSettings(f"KF_ACCOUNTS_FILE: {str(path)!r} is no TOML: {error}") from None
     except pydantic.ValidationError as error:
         raise InvalidSettings(f"KF_ACCOUNTS_FILE: {_message(error, prefix='')}") from None
@@ -267,5 +293,6 @@ def _message(error: pydantic.ValidationError, prefix: str = "KF_") -> str:
     if not first["loc"]:
         return text
     name = str(first["loc"][0])
-    shown = "" if name in _SECRETS or name == "access_token_url" else f"{first['input']!r}: "
+    is_value = first["type"] not in ("missing", "extra_forbidden")
+    shown = f"{first['input']!r}: " if is_value and name not in _HIDDEN else ""
     return f"{prefix}{name.upper() if prefix else name}: {shown}{text}"

@@ -225,18 +225,18 @@ class Ledger:
         with self._scripts.reaching(writes=True), self.client.pipeline() as pipe:
             pipe.set(self.keys.schema, record.SCHEMA, nx=True)
             pipe.get(self.keys.schema)
+            if (schema := int(pipe.execute()[1])) > record.SCHEMA:
+                raise errors.SchemaTooNew(
+                    f"the ledger has schema {schema}, this release knows {record.SCHEMA}:"
+                    " upgrade it"
+                )
             pipe.hset(self.keys.workers, worker, json.dumps({**about, "at": now_ms}))
             pipe.hgetall(self.keys.workers)
             for appid in appids:
                 pipe.hset(self.keys.accounts, appid, now_ms)
-            _, known_schema, _, workers, *_ = pipe.execute()
+            _, workers, *_ = pipe.execute()
             if gone := _silent_since(workers, now_ms - FORGOTTEN_MS):
                 self.client.hdel(self.keys.workers, *gone)
-        schema = int(known_schema)
-        if schema > record.SCHEMA:
-            raise errors.SchemaTooNew(
-                f"the ledger has schema {schema}, this release knows {record.SCHEMA}: upgrade it"
-            )
 
     def depart(self, worker: str) -> None:
         """Say that `worker` is gone."""

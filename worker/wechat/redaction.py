@@ -16,6 +16,9 @@ _NAMED_SECRET = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 
+#: A fan's name in the query of a URL; all but its first four characters.
+_OPENID = re.compile(r"(?<=openid=)(?P<start>[\w-]{0,4})[\w-]*")
+
 #: urllib3 writes whole URLs, query and all, to these.
 _CHATTY_LOGGERS = ("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry")
 
@@ -39,7 +42,8 @@ class _RedactingFilter(logging.Filter):
     """Lets every record pass, but with its text redacted and without its traceback."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = redact(record.getMessage()), ()
+        text = _OPENID.sub(r"\g<start>…", redact(record.getMessage()))
+        record.msg, record.args = text, ()
         record.exc_info = record.exc_text = None
         return True
 

@@ -69,3 +69,12 @@ def test_a_refusal_amid_many_says_that_others_may_be_written(
     with pytest.raises(errors.LedgerUnavailable) as caught:
         desk.run_many("submit", [(), (), ()])
     assert caught.value.maybe_written is False
+
+
+@pytest.mark.parametrize("password", ["PLANTED", "p@PLANTED", "p/PLANTED", "p?PLANTED", "p?x@PLANTED"])
+@pytest.mark.parametrize("form", ["redis://:{}@h/0", "redis://h/0?password={}", "sentinel://:{}@h/N"])
+def test_no_spelling_of_a_password_is_shown(form: str, password: str) -> None:
+    """Whatever characters it holds."""
+    url = form.format(password)
+    error = errors.LedgerUnavailable(url, f"gone: {url}", maybe_written=False)
+    assert "PLANTED" not in f"{error} {error!r} {error.url}"

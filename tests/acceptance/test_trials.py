@@ -1,0 +1,77 @@
+"""The trials that are run by hand work, judge rightly, and leave no process behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ops.chaos import children, trial
+from tests.acceptance import processes
+
+TRIALS = {
+    "ops.chaos.killed_workers": ("--requests", "60", "--kills", "1", "--slots", "4"),
+    "ops.chaos.lost_doorbells": ("--requests", "20", "--every", "0.2"),
+    "ops.bench.waiting_memory": (
+        *("--requests", "500", "--expiring", "500"),
+        *("--expiring-ttl", "1", "--fewest-buried", "1"),
+    ),
+}
+
+
+@pytest.fixture
+def some(tmp_path: Path) -> Iterator[children.Children]:
+    """What ends with the test."""
+    with children.Children(tmp_path) as made:
+        yield made
+
+
+def start(some: children.Children, tmp_path: Path, module: str, *arguments: str) -> children.Child:
+    """A trial whose traces, its children's environments, can be told from others'."""
+    environment = children.environment(TMPDIR=str(tmp_path))
+    return some.start("trial", [sys.executable, "-m", module, *arguments], environment)
+
+
+def left_behind(tmp_path: Path) -> list[int]:
+    """The processes that know this test's directory, except for ours."""
+    marked = []
+    for each in Path("/proc").glob("[0-9]*"):
+        try:
+            knows = str(tmp_path).encode() in (each / "environ").read_bytes()
+        except OSError:  # it ended meanwhile, or is not ours to see
+            continue
+        if knows and int(each.name) != os.getpid():
+            marked.append(int(each.name))
+    return marked
+
+
+@pytest.mark.parametrize("module", TRIALS)
+def test_a_small_trial_ends_well_and_leaves_nothing(
+    some: children.Children, tmp_path: Path, module: str
+) -> None:
+    """It prints its settings and figures, exits with 0, and its files are gone."""
+    child = start(some, tmp_path, module, *TRIALS[module])
+    assert child.wait(processes.PATIENCE_SECONDS) == 0, child.output()
+    assert child.output().startswith("settings: --requests")
+    assert re.search(r"^(outcomes +\{'created': \d+\}|bytes a request +\d+)", child.output(), re.M)
+    assert not list(tmp_path.glob("kfsession-*"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc")
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGKILL"])
+def test_a_trial_that_is_ended_takes_its_processes_with_it(
+    some: children.Children, tmp_path: Path, how: str
+) -> None:
+    """However it ends, its Valkey, its WeChat and its workers end too."""
+    arguments = ("--requests", "5000", "--kills", "1", "--slots", "1")
+    child = start(some, tmp_path, "ops.chaos.killed_workers", *arguments)
+    trial.poll(lambda: len(left_behind(tmp_path)) >= 5, seconds=30, what="the whole stack runs")
+    if how == "SIGKILL":
+        child.kill()
+    else:
+        assert child.stop() == 128 + 15
+    trial.poll(lambda: not left_behind(tmp_path), seconds=10, what="its processes are gone")

@@ -1,0 +1,904 @@
+"""delivery and asking: a doorbell's ids, each to its outcome, on a fake Redis and a scripted WeChat."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import fakeredis
+import pytest
+import structlog.testing
+
+from tests.unit.ledger import stage as stages
+from tests.unit.ledger.stage import AGENT, APPID, FAN, OTHER
+from worker import asking, delivery, errors, retry
+from worker.ledger import claims
+from worker.wechat import agents
+
+BUSY, LOST, OFFLINE, OUT, UNBOUND, SERVED = -1, "lost", 65415, 65401, 65402, 65414
+THIRD = "kf3@acct"
+
+#: What a call comes to: a code, a lost reply, an error of any kind, or something to do first.
+Outcome = int | str | Exception | Callable[[], Any]
+
+
+class WeChat:
+    """Plays the outcomes given for `create` and `getsession`, each list's last one for ever."""
+
+    def __init__(self) -> None:
+        self.creates: list[Outcome] = [0]
+        self.sessions: list[str | Exception | None] = [None]
+        self.online: list[agents.OnlineAgent] | Exception = []
+        #: Every call made: ("create", agent, token) or ("getsession", openid, token).
+        self.calls: list[tuple[str, str, str]] = []
+
+    def post(self, path: str, *, token: str, body: dict[str, str], **_: Any) -> dict[str, Any]:
+        assert path == "/customservice/kfsession/create"
+        self.calls.append(("create", body["kf_account"], token))
+        return self._play(self.creates)
+
+    def get(self, path: str, *, token: str, params: dict[str, str], **_: Any) -> dict[str, Any]:
+        assert path == "/customservice/kfsession/getsession"
+        self.calls.append(("getsession", params["openid"], token))
+        outcome = self.sessions.pop(0) if len(self.sessions) > 1 else self.sessions[0]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return {"kf_account": outcome or ""}
+
+    def who(self, account: asking.Account, token: str) -> tuple[agents.OnlineAgent, ...]:
+        self.calls.append(("online", account.appid, token))
+        if isinstance(self.online, Exception):
+            raise self.online
+        return tuple(self.online)
+
+    def _play(self, script: list[Outcome]) -> dict[str, Any]:
+        outcome = script.pop(0) if len(script) > 1 else script[0]
+        if callable(outcome):
+            outcome = outcome() or 0
+        if outcome == LOST:
+            raise errors.LostReply("no reply")
+        if isinstance(outcome, Exception):
+            raise outcome
+        if outcome:
+            raise errors.from_errcode(int(outcome), "said so rid: 1234-5678")  # type: ignore[arg-type]
+        return {"errcode": 0}
+
+    @property
+    def made(self) -> list[str]:
+        """The calls in short: an agent's name, `?` for a read-back, `online`."""
+        short = {"create": lambda who: who, "getsession": lambda _: "?", "online": lambda _: "online"}
+        return [short[kind](who) for kind, who, _ in self.calls]
+
+
+class Tokens:
+    """Hands out t0, and a further one for each renewal."""
+
+    def __init__(self) -> None:
+        self.current = "t0"
+        self.renewed: list[str] = []
+        self.failure: Exception | None = None
+
+    def get(self) -> str:
+        if self.failure:
+            raise self.failure
+        return self.current
+
+    def renew(self, rejected: str) -> str:
+        self.renewed.append(rejected)
+        self.current = f"t{len(self.renewed)}"
+        return self.get()
+
+
+class Stopping(threading.Event):
+    """A shutdown flag that counts the pauses and takes no time for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pauses: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if not self.is_set():
+            self.pauses.append(timeout or 0)
+        return self.is_set()
+
+
+class World(stages.Stage):
+    """A stage with a worker on it."""
+
+    def __init__(self) -> None:
+        super().__init__(fakeredis.FakeRedis(decode_responses=True), "t")
+        self.wechat, self.tokens, self.stopping = WeChat(), Tokens(), Stopping()
+        account = asking.Account(
+            appid=APPID,
+            transport=self.wechat,  # type: ignore[arg-type]
+            tokens=self.tokens,
+        )
+        self.deliverer = delivery.Deliverer(
+            self.ledger,
+            {APPID: account},
+            self.config,
+            online=self.wechat.who,
+            stopping=self.stopping,
+        )
+
+    def deliver(self, *ids: str) -> int:
+        return self.deliverer.deliver(ids)
+
+    def again(self, *ids: str) -> int:
+        """The next delivery, once the wait of each is over."""
+        self.pass_seconds(70)
+        self.wake()
+        return self.deliver(*ids)
+
+    def outcome(self, request_id: str) -> tuple[str, str | None, str | None]:
+        one = self.get(request_id)
+        return one.status.value, one.reason, one.served_by
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """A worker; nothing in it sleeps."""
+
+    def quick_read_back() -> Any:
+        return retry.tenacity.Retrying(
+            retry=retry.TRANSIENT.retry,
+            stop=retry.tenacity.stop_after_attempt(2),
+            sleep=lambda _: None,
+            reraise=True,
+        )
+
+    monkeypatch.setattr(retry, "reading_back", quick_read_back)
+    made = World()
+    yield made
+    made.check()
+
+
+# -- the ladder of targets ---------------------------------------------------------------------------
+
+
+def test_an_online_agent_gets_the_fan_with_one_call(world: World) -> None:
+    """One call a session."""
+    request_id = world.submit().id
+    assert world.deliver(request_id) == 1
+    assert world.outcome(request_id) == ("created", None, AGENT)
+    assert world.wechat.made == [AGENT]
+    one = world.get(request_id)
+    assert (one.api_calls, one.attempt_count, one.errcode) == (1, 0, 0)
+    assert one.attempts[0].error is None
+
+
+def test_targets_are_asked_in_order_at_once(world: World) -> None:
+    """An offline or a wrong agent passes the fan to the next."""
+    world.wechat.creates = [OFFLINE, OUT, 0]
+    request_id = world.submit(fallbacks=[OTHER, THIRD]).id
+    world.deliver(request_id)
+    assert world.outcome(request_id) == ("created", None, THIRD)
+    one = world.get(request_id)
+    assert [each.errcode for each in one.attempts] == [65415, 65401, 0]
+    assert [each.kf_account for each in one.attempts] == [AGENT, OTHER, THIRD]
+    assert [each.error for each in one.attempts] == ["offline", "bad_agent", None]
+    assert one.attempts[0].rid == "1234-5678"
+    assert world.stopping.pauses == []
+
+
+def test_nobody_online_waits_for_agents(world: World) -> None:
+    """65415 counts for nothing but itself."""
+    world.wechat.creates = [OFFLINE]
+    request_id = world.submit(fallbacks=[OTHER]).id
+    world.deliver(request_id)
+    assert world.outcome(request_id) == ("waiting", "agent_offline", None)
+    one = world.get(request_id)
+    assert (one.api_calls, one.attempt_count) == (2, 0)
+    assert world.due_in_seconds(request_id) == pytest.approx(5.5, abs=1)
+    assert world.doubt() is None
+
+
+def test_waits_for_an_agent_grow_from_delivery_to_delivery(world: World) -> None:
+    """Up to a minute."""
+    world.wechat.creates = [OFFLINE]
+    request_id = world.submit().id
+    waits = []
+    for _ in range(8):
+        world.deliver(request_id)
+        waits.append(world.due_in_seconds(request_id) or 0)
+        world.pass_seconds(waits[-1] + 0.1)
+        world.wake()
+    assert waits[0] < 7 < waits[2] < waits[4]
+    assert 55 < waits[7] <= 62
+
+
+@pytest.mark.parametrize(
+    ("codes", "reason"),
+    [
+        ([OUT], "invalid_agent"),
+        ([UNBOUND], "agent_not_bound"),
+        ([UNBOUND, OUT], "agent_not_bound"),
+        ([40003], "invalid_openid"),
+        ([43004], "invalid_openid"),
+        ([47001], "bad_request"),
+        ([OFFLINE, 47001], "bad_request"),
+    ],
+)
+def test_what_nobody_can_wait_for_fails(world: World, codes: list[int], reason: str) -> None:
+    """With the reason of the code that decided."""
+    world.wechat.creates = list(codes)
+    request_id = world.submit(fallbacks=[OTHER] if len(codes) > 1 else []).id
+    world.deliver(request_id)
+    assert world.outcome(request_id) == ("failed", reason, None)
+    assert world.get(request_id).errcode == codes[-1]
+
+
+def test_a_wrong_agent_is_not_asked_again_in_a_later_delivery(world: World) -> None:
+    """65401 is remembered with the record."""
+    world.wechat.creates = [OUT, OFFLINE, 0]
+    request_id = world.submit(fallbacks=[OTHER]).id
+    world.deliver(request_id)
+    assert world.outcome(request_id)[1] == "agent_offline"
+    world.again(request_id)
+    assert world.wechat.made == [AGENT, OTHER, OTHER]
+    assert world.outcome(request_id) == ("created", None, OTHER)
+
+
+def test_the_last_agent_found_wrong_later_fails_the_request(world: World) -> None:
+    """Nobody is left."""
+    world.wechat.creates = [OUT, OFFLINE, UNBOUND]
+    request_id = world.submit(fallbacks=[OTHER]).id
+    world.deliver(request_id)
+    world.again(request_id)
+    assert world.outcome(request_id) == ("failed", "agent_not_bound", None)
+
+
+def test_an_agent_offline_before_a_retry_in_place_still_counts_as_a_hope(world: World) -> None:
+    """The ladder's second round, after a -1, must not forget who was only offline."""
+    world.wechat.creates = [OFFLINE, BUSY, OUT]
+    request_id = world.submit(fallbacks=[OTHER]).id
+    world.deliver(request_id)
+    assert world.wechat.made == [AGENT, OTHER, OTHER]
+    assert world.outcome(request_id) == ("waiting", "agent_offline", None)
+
+
+# -- any -----------------------------------------------------------------------------------------------
+
+
+def online(*rows: tuple[str, int]) -> list[agents.OnlineAgent]:
+    return [agents.OnlineAgent(kf_account=who, status=1, accepted_case=n) for who, n in rows]
+
+
+def test_any_asks_who_serves_fewest(world: World) -> None:
+    """The agent with the most room first; the record says who was asked."""
+    world.wechat.online = online((OTHER, 4), (THIRD, 1))
+    world.wechat.creates = [OFFLINE, 0]
+    request_id = world.submit(kf_account="any").id
+    world.deliver(request_id)
+    assert world.wechat.made == ["online", THIRD, OTHER]
+    assert world.outcome(request_id) == ("created", None, OTHER)
+    assert [each.kf_account for each in world.get(request_id).attempts] == [THIRD, OTHER]
+
+
+def test_any_after_a_named_agent_leaves_that_one_out(world: World) -> None:
+    """It has just been asked."""
+    world.wechat.online = online((AGENT, 0), (OTHER, 3))
+    world.wechat.creates = [OFFLINE, 0]
+    request_id = world.submit(fallbacks=["any"]).id
+    world.deliver(request_id)
+    assert world.wechat.made == [AGENT, "online", OTHER]
+
+
+@pytest.mark.parametrize("named", [[], [AGENT]])
+def test_any_waits_while_nobody_is_online(world: World, named: list[str]) -> None:
+    """Also where the agent named before it is wrong: somebody may come online yet."""
+    world.wechat.creates = [OUT]
+    targets = [*named, "any"]
+    request_id = world.submit(kf_account=targets[0], fallbacks=targets[1:]).id
+    world.deliver(request_id)
+    assert world.outcome(request_id) == ("waiting", "agent_offline", None)
+
+
+def test_any_finds_its_own_agent_again_after_a_lost_reply(world: World) -> None:
+    """The agent that `any` chose was asked by this request: created, not already served."""
+    world.wechat.online = online((OTHER, 0))
+    world.wechat.creates = [LOST]
+    request_id = world.submit(kf_account="any").id
+    for _ in range(30):
+        if world.get(request_id).status.value == "waiting":
+            break
+        world.deliver(request_id)
+    assert world.doubt() == OTHER
+    world.wechat.online = []
+    world.wechat.sessions = [OTHER]
+    world.pass_seconds(7200)
+    world.wake()
+    world.deliver(request_id)
+    assert world.outcome(request_id) == ("created", None, OTHER)
+
+
+def test_presence_that_fails_counts_and_waits_longer_each_time(world: World) -> None:
+    """Otherwise a broken getonlinekflist would be asked several times a second, for ever."""
+    world.wechat.online = errors.from_errcode(-1, "busy")
+    request_id = world.submit(kf_account="any", ttl_seconds=7200).id
+    for _ in range(40):
+        if world.get(request_id).final:
+            break
+        world.deliver(request_id)
+        world.pass_seconds(70)
+        world.wake()
+    assert world.outcome(request_id)[:2] == ("failed", "gave_up")
+    assert world.wechat.made.count("online") == retry.MAX_ATTEMPTS
+
+
+# -- lost replies and doubt ------------------------------------------------------------------------------
+
+
+def test_after_a_lost_reply_the_same_agent_is_asked_again(world: World) -> None:
+    """WeChat answers 0 for a pair that already has its session."""
+    world.wechat.creates = [LOST, 0]
+    request_id = world.submit(fallbacks=[OTHER]).id
+    world.deliver(request_id)
+    assert world.wechat.made == [AGENT, AGENT]
+    assert world.outcome(request_id) == ("created", None, AGENT)
+    assert world.doubt() is None
+    one = world.get(request_id)
+    assert [each.error for each in one.attempts] == ["lost_reply", None]
+    assert (one.api_calls, one.attempt_count) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("serves", "outcome", "made"),
+    [
+        (None, ("created", None, OTHER), [AGENT, AGENT, "?", OTHER]),
+        (AGENT, ("created", None, AGENT), [AGENT, AGENT, "?"]),
+        (THIRD, ("already_served", None, THIRD), [AGENT, AGENT, "?"]),
+    ],
+)
+def test_a_lost_reply_is_read_back_before_another_agent_is_asked(
+    world: World, serves: str | None, outcome: tuple[str, str | None, str], made: list[str]
+) -> None:
+    """Lost, then offline: the lost call may have opened the session."""
+    world.wechat.creates = [LOST, OFFLINE, 0]
+    world.wechat.sessions = [serves]
+    request_id = world.submit(fallbacks=[OTHER]).id
+    world.deliver(request_id)
+    assert world.wechat.made == made
+    assert world.outcome(request_id) == outcome
+    assert world.doubt() is None
+
+
+def test_while_the_read_back_fails_no_other_agent_is_asked(world: World) -> None:
+    """Whatever it costs in time; the doubt stands."""
+    world.wechat.creates = [LOST, OFFLINE]
+    world.wechat.sessions = [errors.LostReply("x")]
+    request_id = world.submit(fallbacks=[OTHER], ttl_seconds=7200).id
+    for _ in range(40):
+        if world.get(request_id).final:
+            break
+        world.deliver(request_id)
+        world.pass_seconds(70)
+        world.wake()
+    assert OTHER not in world.wechat.made
+    assert world.outcome(request_id) == ("failed", "unconfirmed", None)
+    assert world.doubt() == AGENT
+    assert world.wechat.made.count("?") <= retry.MAX_ATTEMPTS + 2
+
+
+def test_the_doubt_of_an_earlier_request_is_read_back_too(world: World) -> None:
+    """It is a doubt about the fan."""
+    world.client.set(world.keys.doubt(APPID, FAN), THIRD)
+    world.wechat.sessions = [THIRD]
+    request_id = world.submit().id
+    world.deliver(request_id)
+    assert world.wechat.made == ["?"]
+    assert world.outcome(request_id) == ("already_served", None, THIRD)
+    assert world.doubt() is None
+
+
+def test_a_lost_lease_is_asked_for_again_with_the_same_agent(world: World) -> None:
+    """A killed worker leaves behind whom it was about to ask."""
+    request_id = world.submit(fallbacks=[OTHER]).id
+    world.called(request_id)
+    world.pass_seconds(world.config.lease_seconds + 1)
+    world.wake()
+    world.deliver(request_id)
+    assert world.wechat.made == [AGENT]
+    assert world.outcome(request_id) == ("created", None, AGENT)
+    assert world.doubt() is None
+
+
+@pytest.mark.parametrize(
+    ("serves", "status", "reason"),
+    [
+        (None, "expired", "transient"),
+        (AGENT, "created", None),
+        (THIRD, "already_served", None),
+        (errors.LostReply("x"), "expired", "unconfirmed"),
+        (errors.from_errcode(40003, "x"), "expired", "transient"),
+    ],
+)
+def test_a_deadline_with_a_doubt_is_read_back(
+    world: World, serves: str | Exception | None, status: str, reason: str | None
+) -> None:
+    """Expired only when nobody has the fan; unconfirmed when nobody can tell."""
+    request_id = world.doubted()
+    world.wechat.sessions = [serves]
+    world.pass_seconds(7200)
+    world.wake()
+    world.deliver(request_id)
+    assert world.outcome(request_id)[:2] == (status, reason)
+    assert (world.doubt() is None) is (reason != "unconfirmed")
+    assert "create" not in {kind for kind, _, _ in world.wechat.calls}
+
+
+def test_a_call_that_never_left_leaves_no_doubt(world: World) -> None:
+    """DNS, refused, TLS: WeChat has not seen it; it counts as an attempt."""
+    world.wechat.creates = [errors.NeverLeft("no route"), 0]
+    request_id = world.submit().id
+    world.deliver(request_id)
+    assert world.outcome(request_id) == ("created", None, AGENT)
+    assert world.get(request_id).attempt_count == 1
+
+
+def test_a_call_that_never_left_keeps_an_older_doubt(world: World) -> None:
+    """It taught nothing."""
+    request_id = world.doubted()
+    world.wechat.creates = [errors.NeverLeft("no route")]
+    world.deliver(request_id)
+    assert world.doubt() == AGENT
+    assert world.outcome(request_id)[:2] == ("waiting", "transient")
+
+
+def test_thirty_transient_attempts_give_up(world: World) -> None:
+    """Over all deliveries; the last doubt is read back first."""
+    world.wechat.creates = [BUSY]
+    request_id = world.submit(ttl_seconds=7200).id
+    for _ in range(40):
+        if world.get(request_id).final:
+            break
+        world.deliver(request_id)
+        world.pass_seconds(70)
+        world.wake()
+    assert world.outcome(request_id) == ("failed", "gave_up", None)
+    one = world.get(request_id)
+    assert (one.attempt_count, one.api_calls, len(one.attempts)) == (30, 30, 5)
+    assert world.wechat.made == [AGENT] * 30 + ["?"]
+
+
+def test_an_unknown_code_is_read_back_and_kept_for_a_person(world: World) -> None:
+    """It may have taken effect; nothing retries it."""
+    world.wechat.creates = [99999]
+    request_id = world.submit(fallbacks=[OTHER]).id
+    world.deliver(request_id)
+    assert world.wechat.made == [AGENT, "?"]
+    assert world.outcome(request_id) == ("failed", "unknown_errcode", None)
+    one = world.get(request_id)
+    assert one.errcode == 99999
+    assert "99999" in (one.hint or "")
+
+
+# -- 65414 -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("serves", "status"), [(AGENT, "created"), (OTHER, "already_served")]
+)
+def test_served_elsewhere_is_read_back(world: World, serves: str, status: str) -> None:
+    """The asked agent: created. Somebody else: already served, by whom the record says."""
+    world.wechat.creates = [SERVED]
+    world.wechat.sessions = [serves]
+    request_id = world.submit(fallbacks=[THIRD]).id
+    world.deliver(request_id)
+    assert world.wechat.made == [AGENT, "?"]
+    assert world.outcome(request_id) == (status, None, serves)
+
+
+def test_served_elsewhere_by_nobody_is_asked_again_and_ends(world: World) -> None:
+    """The session ended in between; but WeChat contradicting itself is not asked for ever."""
+    world.wechat.creates = [SERVED, 0]
+    request_id = world.submit().id
+    world.deliver(request_id)
+    assert world.outcome(request_id) == ("created", None, AGENT)
+    world.wechat.creates = [SERVED]
+    stuck = world.submit("oSTUCK", ttl_seconds=7200).id
+    for _ in range(40):
+        if world.get(stuck).final:
+            break
+        world.deliver(stuck)
+        world.pass_seconds(70)
+        world.wake()
+    assert world.outcome(stuck) == ("failed", "gave_up", None)
+    assert world.get(stuck).api_calls == retry.MAX_ATTEMPTS
+
+
+# -- tokens and accounts -------------------------------------------------------------------------------------
+
+
+def test_a_rejected_token_is_renewed_once_a_delivery(world: World) -> None:
+    """Asked once more at once; a second rejection waits for a token."""
+    world.wechat.creates = [42001, 0]
+    request_id = world.submit().id
+    world.deliver(request_id)
+    assert [token for *_, token in world.wechat.calls] == ["t0", "t1"]
+    assert world.outcome(request_id) == ("created", None, AGENT)
+    assert world.get(request_id).attempt_count == 0
+
+    world.wechat.calls.clear()
+    world.wechat.creates = [40001]
+    request_id = world.submit("oSECOND", fallbacks=[OTHER]).id
+    world.deliver(request_id)
+    assert world.wechat.calls == [("create", AGENT, "t1"), ("create", AGENT, "t2")]
+    assert world.tokens.renewed == ["t0", "t1"]
+    assert world.outcome(request_id) == ("waiting", "token", None)
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason", "seconds"),
+    [
+        (errors.TokenUnavailable("none", hint="x"), "token", 4.5),
+        (
+            errors.TokenUnavailable("no", hint="x", cause_error=errors.from_errcode(40125, "x")),
+            "account_blocked",
+            62,
+        ),
+        (
+            errors.TokenUnavailable("no", hint="x", cause_error=errors.from_errcode(45009, "x")),
+            "quota",
+            3630,
+        ),
+        (
+            errors.TokenUnavailable("no", hint="x", cause_error=errors.from_errcode(-1, "x")),
+            "token",
+            4.5,
+        ),
+    ],
+)
+def test_without_a_token_it_waits_for_what_the_token_call_said(
+    world: World, failure: Exception, reason: str, seconds: float
+) -> None:
+    """No create call is made."""
+    world.tokens.failure = failure
+    request_id = world.submit(ttl_seconds=7200).id
+    world.deliver(request_id)
+    assert world.outcome(request_id) == ("waiting", reason, None)
+    assert world.due_in_seconds(request_id) == pytest.approx(seconds, rel=0.2)
+    assert world.wechat.made == []
+    assert world.get(request_id).attempt_count == 0
+
+
+def test_the_request_of_an_account_without_credentials_waits_for_a_token(world: World) -> None:
+    """Another worker may have them."""
+    request_id = world.submit(appid="wx9").id
+    world.deliver(request_id)
+    assert world.outcome(request_id) == ("waiting", "token", None)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"), [(45011, "rate_limited"), (45009, "quota"), (48001, "account_blocked")]
+)
+def test_trouble_of_the_account_holds_the_request(world: World, code: int, reason: str) -> None:
+    """Another agent would not help."""
+    world.wechat.creates = [code]
+    request_id = world.submit(fallbacks=[OTHER]).id
+    world.deliver(request_id)
+    assert world.wechat.made == [AGENT]
+    assert world.outcome(request_id) == ("waiting", reason, None)
+
+
+# -- our own failures ------------------------------------------------------------------------------------------
+
+
+def crash() -> None:
+    raise ZeroDivisionError("a bug")
+
+
+def test_a_bug_is_logged_once_with_its_traceback_and_backs_off(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five in a row end the request with internal_error."""
+    monkeypatch.setattr(world.tokens, "get", crash)
+    request_id = world.submit(ttl_seconds=7200).id
+    waits = []
+    for crashes in range(1, 6):
+        with structlog.testing.capture_logs() as logs:
+            world.deliver(request_id)
+        (entry,) = [each for each in logs if each["event"] == "delivery_crashed"]
+        assert (entry["id"], entry["crashes"]) == (request_id, crashes)
+        assert entry["exc_info"]
+        waits.append(world.due_in_seconds(request_id))
+        world.pass_seconds(70)
+        world.wake()
+    assert [wait and round(wait) for wait in waits] == [2, 4, 8, 16, None]
+    assert world.outcome(request_id) == ("failed", "internal_error", None)
+    assert world.reader.oddities()["delivery_crashed"] == 5
+
+
+def test_a_bug_with_a_call_under_way_leaves_a_doubt(world: World) -> None:
+    """Nobody knows how far it came; the attempt does not look like a success."""
+    world.wechat.creates = [crash]
+    request_id = world.submit(ttl_seconds=7200).id
+    world.deliver(request_id)
+    assert world.outcome(request_id)[:2] == ("waiting", "transient")
+    assert world.doubt() == AGENT
+    (attempt,) = world.get(request_id).attempts
+    assert attempt.errcode is None
+    assert attempt.error == "unsure"
+    for _ in range(4):
+        world.again(request_id)
+    assert world.outcome(request_id) == ("failed", "unconfirmed", None)
+
+
+def test_a_bug_in_one_request_harms_no_other(world: World) -> None:
+    """The rest of the doorbell goes on."""
+    ids = [world.submit(f"o{n}", lane="batch").id for n in range(3)]
+    world.wechat.creates = [0, crash, 0]
+    assert world.deliver(*ids) == 3
+    assert [world.status(each) for each in ids] == ["created", "waiting", "created"]
+
+
+# -- cancelling, deadlines, shutting down --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome"),
+    [
+        (0, ("created", None, AGENT)),
+        (OFFLINE, ("cancelled", "agent_offline", None)),
+        (40003, ("cancelled", None, None)),
+    ],
+)
+def test_a_cancel_during_a_call_applies_if_it_does_not_succeed(
+    world: World, code: int, outcome: tuple[str, str | None, str | None]
+) -> None:
+    """The call under way decides."""
+    request_id = world.submit().id
+
+    def cancelled() -> int:
+        assert world.ledger.cancel(request_id) == "asked"
+        return code
+
+    world.wechat.creates = [cancelled]
+    world.deliver(request_id)
+    assert world.outcome(request_id) == outcome
+
+
+@pytest.mark.parametrize("code", [OFFLINE, OUT, BUSY])
+def test_after_a_cancel_no_further_call_is_made(world: World, code: int) -> None:
+    """Neither to the next agent nor again to the same."""
+    request_id = world.submit(fallbacks=[OTHER]).id
+
+    def cancelled() -> int:
+        world.ledger.cancel(request_id)
+        return code
+
+    world.wechat.creates = [cancelled, 0]
+    world.deliver(request_id)
+    assert [each for each in world.wechat.made if each != "?"] == [AGENT]
+    assert world.status(request_id) == "cancelled"
+
+
+def test_a_cancelled_request_with_a_doubt_is_read_back(world: World) -> None:
+    """Who has the fan decides."""
+    request_id = world.doubted()
+    world.ledger.cancel(request_id)
+    world.wechat.sessions = [AGENT]
+    world.deliver(request_id)
+    assert world.wechat.made == ["?"]
+    assert world.outcome(request_id) == ("created", None, AGENT)
+
+
+def test_a_deadline_that_passes_in_a_call_leaves_the_decision_to_it(world: World) -> None:
+    """No pause in place and no further call follow it."""
+    request_id = world.submit(ttl_seconds=5).id
+
+    def slow() -> int:
+        world.pass_seconds(6)
+        return 0
+
+    world.wechat.creates = [slow]
+    world.deliver(request_id)
+    assert world.status(request_id) == "created"
+
+
+def test_no_further_request_is_started_after_ten_seconds(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest of the doorbell is due again at once."""
+    ids = [world.submit(f"o{n}", lane="batch").id for n in range(4)]
+    now = [0.0]
+    monkeypatch.setattr(delivery.time, "monotonic", lambda: now[0])
+
+    def slow() -> int:
+        now[0] += 6
+        return 0
+
+    world.wechat.creates = [slow]
+    assert world.deliver(*ids) == 2
+    assert [world.status(each) for each in ids] == ["created", "created", "queued", "queued"]
+    assert all((world.due_in_seconds(each) or 0) < 0.5 for each in ids[2:])
+
+
+def test_a_shutdown_finishes_the_call_and_starts_no_further_request(world: World) -> None:
+    """Also no escalation; the rest is due at once."""
+    ids = [world.submit(f"o{n}", lane="batch").id for n in range(3)]
+
+    def stop() -> int:
+        world.stopping.set()
+        world.submit("oLATE", id="late")
+        return 0
+
+    world.wechat.creates = [stop]
+    assert world.deliver(*ids) == 1
+    assert [world.status(each) for each in ids] == ["created", "queued", "queued"]
+    assert world.status("late") == "queued"
+    assert (world.due_in_seconds(ids[1]) or 0) < 0.5
+    assert world.deliver(*ids) == 0
+
+
+def test_a_shutdown_parks_what_would_be_tried_again_in_place(world: World) -> None:
+    """Nobody waits for it."""
+
+    def stop() -> int:
+        world.stopping.set()
+        return BUSY
+
+    world.wechat.creates = [stop]
+    request_id = world.submit().id
+    world.deliver(request_id)
+    assert world.outcome(request_id)[:2] == ("waiting", "transient")
+
+
+# -- the doorbell and the ledger -------------------------------------------------------------------------------------
+
+
+def test_an_escalation_goes_before_the_rest_of_a_chunk(world: World) -> None:
+    """Whoever settles a request takes the oldest escalation next (promise 7)."""
+    ids = [world.submit(f"o{n}", lane="batch").id for n in range(2)]
+
+    def arrives() -> int:
+        world.submit("oPERSON", kf_account=THIRD, id="person")
+        return 0
+
+    world.wechat.creates = [arrives, 0]
+    assert world.deliver(*ids) == 3
+    assert world.wechat.made == [AGENT, THIRD, AGENT]
+
+
+def test_a_chunk_longer_than_a_script_looks_at_is_worked_through(world: World) -> None:
+    """Fifty ids, some of them taken, unknown or over."""
+    ids = [world.submit(f"o{n}", lane="batch").id for n in range(50)]
+    for each in ids[:20]:
+        world.ledger.cancel(each)
+    with structlog.testing.capture_logs() as logs:
+        assert world.deliver("nobody", *ids) == 30
+    assert [each["id"] for each in logs if each["event"] == "doorbell_unknown_id"] == ["nobody"]
+    assert world.reader.oddities() == {"doorbell_unknown_id": 1}
+
+
+def test_a_stale_holder_writes_nothing_and_says_so(world: World) -> None:
+    """The lease ran out during the call and another worker took over."""
+    request_id = world.submit().id
+
+    def overtaken() -> int:
+        world.pass_seconds(world.config.lease_seconds + 1)
+        world.wake()
+        world.claim(request_id, holder="w2")
+        return 0
+
+    world.wechat.creates = [overtaken]
+    with structlog.testing.capture_logs() as logs:
+        assert world.deliver(request_id) == 0
+    assert [each["id"] for each in logs if each["event"] == "lease_lost"] == [request_id]
+    assert world.status(request_id) == "calling"
+    assert world.doubt() == AGENT
+
+
+def test_a_lost_lease_stops_the_ladder(world: World) -> None:
+    """No further call without a claim."""
+    request_id = world.submit(fallbacks=[OTHER], lane="batch").id
+
+    def overtaken() -> int:
+        world.pass_seconds(world.config.lease_seconds + 1)
+        world.wake()
+        return OFFLINE
+
+    world.wechat.creates = [overtaken, 0]
+    assert world.deliver(request_id) == 0
+    assert world.wechat.made == [AGENT]
+    assert world.status(request_id) == "queued"
+
+
+def test_no_call_starts_with_less_lease_than_it_may_take(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A claim that waited for its token is renewed before the call."""
+    request_id = world.submit().id
+    now = [0.0]
+    monkeypatch.setattr(claims.time, "monotonic", lambda: now[0])
+    renewed: list[float] = []
+    renew = world.ledger.renew
+
+    def watched(claim: claims.Claim, *args: Any) -> claims.Claim:
+        renewed.append(claim.lease_left_seconds())
+        return renew(claim, *args)
+
+    def slow_token() -> str:
+        now[0] += world.config.lease_seconds - world.config.call_timeout_seconds
+        return "t0"
+
+    monkeypatch.setattr(world.ledger, "renew", watched)
+    monkeypatch.setattr(world.tokens, "get", slow_token)
+    world.deliver(request_id)
+    assert renewed == [pytest.approx(world.config.call_timeout_seconds)]
+    assert world.status(request_id) == "created"
+
+
+def test_the_agent_stands_in_the_ledger_before_every_call(world: World) -> None:
+    """Whatever kills the worker then, the next one knows whom the fan may have been given to."""
+    request_id = world.submit(fallbacks=[OTHER, "any"]).id
+    world.wechat.online = online((THIRD, 0))
+    seen: list[tuple[str | None, str]] = []
+
+    def look() -> int:
+        named = world.client.hget(world.keys.request(request_id), "calling")
+        seen.append((named, world.wechat.calls[-1][1]))
+        return OFFLINE
+
+    world.wechat.creates = [look]
+    world.deliver(request_id)
+    assert seen == [(AGENT, AGENT), (OTHER, OTHER), (THIRD, THIRD)]
+
+
+class Losing:
+    """Lets a step of the ledger happen and loses its reply, or loses it on its way there."""
+
+    def __init__(self, step: Callable[..., Any], *, times: int, before: bool = False) -> None:
+        self.step, self.times, self.before = step, times, before
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.times == 0:
+            return self.step(*args, **kwargs)
+        self.times -= 1
+        if not self.before:
+            self.step(*args, **kwargs)
+        raise errors.LedgerUnavailable("redis://h", "lost", maybe_written=not self.before)
+
+
+@pytest.mark.parametrize("step", ["claim", "renew", "settle"])
+@pytest.mark.parametrize("before", [True, False])
+def test_a_step_whose_reply_was_lost_is_taken_again(
+    world: World, monkeypatch: pytest.MonkeyPatch, step: str, before: bool
+) -> None:
+    """Each request gets its outcome in this delivery, with one call an agent."""
+    world.wechat.creates = [OFFLINE, 0]
+    ids = [world.submit(f"o{n}", lane="batch", fallbacks=[OTHER]).id for n in range(2)]
+    losing = Losing(getattr(world.ledger, step), times=1, before=before)
+    monkeypatch.setattr(world.ledger, step, losing)
+    assert world.deliver(*ids) == 2
+    assert [world.status(each) for each in ids] == ["created", "created"]
+    assert world.wechat.made == [AGENT, OTHER, AGENT]
+
+
+def test_a_ledger_that_stays_away_interrupts_the_delivery(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lease runs out, and the doubt is asked again."""
+    request_id = world.submit().id
+    losing = Losing(world.ledger.settle, times=1000, before=True)
+    monkeypatch.setattr(world.ledger, "settle", losing)
+    monkeypatch.setattr(claims.Claim, "lease_left_seconds", lambda _: 0.1)
+    with pytest.raises(errors.LedgerUnavailable):
+        world.deliver(request_id)
+    assert world.status(request_id) == "calling"
+    world.pass_seconds(world.config.lease_seconds + 1)
+    world.wake()
+    assert world.doubt() == AGENT
+
+
+def test_a_settled_request_is_logged_once(world: World) -> None:
+    """With its ids as fields; bugs of ours as errors."""
+    for code, level in ((0, "info"), (OFFLINE, "info"), (40003, "info"), (47001, "error")):
+        world.wechat.creates = [code]
+        request_id = world.submit(f"o{code}").id
+        with structlog.testing.capture_logs() as logs:
+            world.deliver(request_id)
+        (entry,) = [each for each in logs if each["event"] == "request_settled"]
+        assert (entry["id"], entry["log_level"]) == (request_id, level)
+        assert entry["status"] == world.status(request_id)

@@ -1,0 +1,222 @@
+"""waiting_room: one pass after the other, whatever is out of reach."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import pytest
+import structlog.testing
+
+from worker import errors, waiting_room
+from worker.contract import request
+from worker.ledger import ledger
+
+ESCALATION, BATCH = request.Lane
+AWAY = errors.LedgerUnavailable("redis://h", "gone", maybe_written=False)
+SILENT = errors.DoorbellUnavailable("the broker did not tell")
+
+
+def woken(
+    taken: int = 0,
+    *,
+    escalations: Sequence[str] = (),
+    batch: Sequence[str] = (),
+    expired: int = 0,
+    lost: Sequence[str] = (),
+) -> ledger.Woken:
+    ring = {ESCALATION: tuple(escalations), BATCH: tuple(batch)}
+    return ledger.Woken(taken=taken, expired=expired, lost_leases=tuple(lost), ring=ring)
+
+
+class FakeLedger:
+    """Plays what each pass finds; the last for ever."""
+
+    def __init__(self) -> None:
+        self.passes: list[ledger.Woken | Exception] = [woken()]
+        self.purged: list[int] = [0]
+        self.asked: list[dict[request.Lane, bool]] = []
+        self.purges = 0
+
+    def wake(self, limit: int, may_ring: dict[request.Lane, bool]) -> ledger.Woken:
+        assert limit == waiting_room.PASS_IDS
+        self.asked.append(dict(may_ring))
+        found = self.passes.pop(0) if len(self.passes) > 1 else self.passes[0]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def purge(self, limit: int) -> int:
+        self.purges += 1
+        return self.purged.pop(0) if len(self.purged) > 1 else self.purged[0]
+
+
+class FakeDoorbell:
+    """Notes what it rings; `failure` is the broker's trouble."""
+
+    def __init__(self) -> None:
+        self.rung: list[tuple[request.Lane, tuple[str, ...]]] = []
+        self.lengths = {ESCALATION: 0, BATCH: 0}
+        self.failure: Exception | None = None
+
+    def length(self, lane: request.Lane) -> int:
+        if self.failure:
+            raise self.failure
+        return self.lengths[lane]
+
+    def ring(self, lane: request.Lane, ids: Sequence[str]) -> int:
+        if self.failure:
+            raise self.failure
+        self.rung.append((lane, tuple(ids)))
+        self.lengths[lane] += len(ids)
+        return 1
+
+
+class Room:
+    """A waiting room of 2 slots over fakes."""
+
+    def __init__(self, announce: Callable[[], None] | None = None) -> None:
+        self.ledger, self.doorbell = FakeLedger(), FakeDoorbell()
+        self.announced = 0
+        self.room = waiting_room.WaitingRoom(
+            self.ledger,  # type: ignore[arg-type]
+            self.doorbell,  # type: ignore[arg-type]
+            slots=2,
+            announce=announce or self.announce,
+        )
+
+    def announce(self) -> None:
+        self.announced += 1
+
+    def watch(self, until: Callable[[], bool]) -> list[str]:
+        """Run the thread until something has happened; the events it logged."""
+        with structlog.testing.capture_logs() as logs:
+            self.room.start()
+            deadline = time.monotonic() + 10
+            while not until() and time.monotonic() < deadline:
+                time.sleep(0.005)
+            self.room.stop()
+            assert until()
+        return [entry["event"] for entry in logs]
+
+
+@pytest.fixture
+def room(monkeypatch: pytest.MonkeyPatch) -> Room:
+    """Ticks of a hundredth of a second."""
+    monkeypatch.setattr(waiting_room, "TICK_SECONDS", 0.01)
+    return Room()
+
+
+def test_a_pass_rings_what_is_due_in_its_lane(room: Room) -> None:
+    """And nothing for an empty lane."""
+    room.ledger.passes = [woken(3, escalations=["a"], batch=["b", "c"]), woken()]
+    room.room.tick()
+    assert room.doorbell.rung == [(ESCALATION, ("a",)), (BATCH, ("b", "c"))]
+    room.room.tick()
+    assert len(room.doorbell.rung) == 2
+
+
+def test_a_full_pass_goes_again_at_once(room: Room) -> None:
+    """5,000 deadlines a second need more than one script a tick."""
+    full = woken(waiting_room.PASS_IDS, expired=waiting_room.PASS_IDS)
+    room.ledger.passes = [full, full, woken(3)]
+    room.ledger.purged = [waiting_room.PASS_IDS, 7]
+    room.room.tick()
+    assert len(room.ledger.asked) == 3
+    assert room.ledger.purges == 2
+
+
+@pytest.mark.parametrize(("length", "may_ring"), [(0, True), (7, True), (8, False), (900, False)])
+def test_a_lane_is_rung_while_it_has_under_four_messages_a_slot(
+    room: Room, length: int, may_ring: bool
+) -> None:
+    """Each lane by its own length."""
+    room.doorbell.lengths[BATCH] = length
+    room.room.tick()
+    assert room.ledger.asked == [{ESCALATION: True, BATCH: may_ring}]
+
+
+def test_a_lane_that_grows_long_in_one_tick_is_not_rung_further(room: Room) -> None:
+    """100,000 requests that fall due together must not become 100,000 doorbells."""
+    full = woken(waiting_room.PASS_IDS, escalations=[str(n) for n in range(waiting_room.PASS_IDS)])
+    room.ledger.passes = [full, woken(waiting_room.PASS_IDS), woken()]
+    room.room.tick()
+    assert [asked[ESCALATION] for asked in room.ledger.asked] == [True, False, False]
+
+
+def test_without_a_broker_deadlines_and_leases_are_still_kept(room: Room) -> None:
+    """Nothing is rung meanwhile; the trouble comes out at the end of the pass."""
+    room.doorbell.failure = SILENT
+    with pytest.raises(errors.DoorbellUnavailable):
+        room.room.tick()
+    assert room.ledger.asked == [{ESCALATION: False, BATCH: False}]
+    assert room.ledger.purges == 1
+
+
+def test_lost_leases_and_expiries_are_logged(room: Room) -> None:
+    """Each lost lease by its id, expiries by their number."""
+    room.ledger.passes = [woken(3, expired=2, lost=["x"]), woken()]
+    with structlog.testing.capture_logs() as logs:
+        room.room.tick()
+    assert [(entry["event"], entry["log_level"]) for entry in logs] == [
+        ("lease_taken_back", "warning"),
+        ("requests_expired", "info"),
+    ]
+    assert logs[0]["id"] == "x"
+
+
+def test_a_sign_of_life_is_given_now_and_then(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not with every tick."""
+    now = [100.0]
+    monkeypatch.setattr(waiting_room.time, "monotonic", lambda: now[0])
+    for _ in range(3):
+        room.room.tick()
+    assert room.announced == 1
+    now[0] += waiting_room.ANNOUNCE_SECONDS
+    room.room.tick()
+    assert room.announced == 2
+
+
+def passes(room: Room, number: int) -> Callable[[], bool]:
+    return lambda: len(room.ledger.asked) >= number
+
+
+@pytest.mark.parametrize("trouble", ["ledger", "broker"])
+def test_something_out_of_reach_is_noted_once_and_so_is_its_return(
+    room: Room, trouble: str
+) -> None:
+    """However many ticks it lasts; the watch goes on."""
+    if trouble == "ledger":
+        room.ledger.passes = [AWAY] * 6 + [woken()]
+        events = room.watch(passes(room, 10))
+    else:
+        room.doorbell.failure = SILENT
+
+        def is_back() -> bool:
+            if passes(room, 6)():
+                room.doorbell.failure = None
+            return passes(room, 12)()
+
+        events = room.watch(is_back)
+    assert events == ["out_of_reach", "back_in_reach"]
+
+
+def test_a_bug_is_logged_and_the_watch_goes_on(room: Room) -> None:
+    """With its traceback; a single bad pass must not end everything."""
+    room.ledger.passes = [ZeroDivisionError("a bug"), woken()]
+    assert room.watch(passes(room, 3)) == ["waiting_room_crashed"]
+
+
+def test_stopping_ends_the_thread_after_the_pass_under_way(room: Room) -> None:
+    """Also one that would go again at once."""
+    room.ledger.passes = [woken(waiting_room.PASS_IDS)]
+    room.watch(passes(room, 3))
+    assert "waiting-room" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_stopping_a_room_that_never_started_is_harmless(room: Room) -> None:
+    """A worker may shut down before its steps were started."""
+    room.room.stop()
