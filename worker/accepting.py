@@ -29,9 +29,10 @@ def accept(
     """
     lane = queue.rpartition(".")[2]
     try:
-        wish = request.SessionRequest.parse({"key": task_id, "lane": lane, **fields})
+        given = {name: value for name, value in fields.items() if value is not None}
+        wish = request.SessionRequest.parse({"key": task_id, "lane": lane, **given})
         write = retry.reaching_ledger(LEDGER_SECONDS)
         return write(ledger.submit, wish, ledgers.new_id()).id
     except request.InvalidRequest as error:
-        refuse(json.dumps(fields, ensure_ascii=False).encode(), queue, str(error))
+        refuse(json.dumps(fields).encode(), queue, str(error))
         return None

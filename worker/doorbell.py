@@ -81,7 +81,9 @@ class Doorbell:
 
     def close(self) -> None:
         """Close the connections to the broker."""
-        self._app.pool.force_close_all()
+        # Kombu shares the pool in the whole process: emptied it must stay usable for others.
+        pool = self._app.pool
+        pool.resize(pool.limit, reset=True)
 
 
 def _chunks(ids: Sequence[str], size: int) -> Iterator[list[str]]:

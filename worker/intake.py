@@ -27,6 +27,8 @@ from worker.contract import broker
 MAX_ENTRY_BYTES = 64 * 1024
 #: Most ids one doorbell may carry.
 MAX_IDS = 50
+#: Deepest nesting of a request; far below where whoever reads it next would fail.
+MAX_DEPTH = 100
 
 _ARGUMENT_NAMES = {broker.DELIVER: "ids", broker.SUBMIT: "request"}
 
@@ -80,8 +82,11 @@ def _arguments(entry: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
     if not isinstance(body, str):
         raise Refused("body is no string")
     if properties.get("body_encoding") == "base64":
-        body = base64.b64decode(body, validate=True).decode()
-    content = json.loads(body)
+        body = _decoded(body)
+    try:
+        content = json.loads(body)
+    except ValueError:
+        raise Refused("body is no JSON") from None
     if not isinstance(content, list) or len(content) != 3:
         raise Refused("body is not [args, kwargs, embed]: Celery's protocol 2 is asked for")
     args, kwargs, _ = content
@@ -90,16 +95,26 @@ def _arguments(entry: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
     return args, _object(kwargs, "kwargs")
 
 
+def _decoded(body: str) -> str:
+    try:
+        return base64.b64decode(body, validate=True).decode()
+    except UnicodeDecodeError:
+        raise
+    except ValueError:
+        raise Refused("body is no base64") from None
+
+
 def _expires(value: Any) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str):
         raise Refused("expires is no ISO 8601 time")
     try:
-        datetime.datetime.fromisoformat(value)
-    except ValueError:
+        moment = datetime.datetime.fromisoformat(value)
+        aware = moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
+        return aware.astimezone(datetime.UTC).isoformat()
+    except (ValueError, OverflowError):
         raise Refused("expires is no ISO 8601 time") from None
-    return value
 
 
 def _task(name: Any) -> str:
@@ -118,7 +133,22 @@ def _sole_argument(task: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
         _check_ids(given[0])
     elif not isinstance(given[0], dict):
         raise Refused("request is no JSON object")
+    _check_depth(given[0])
     return given[0]
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, list | dict)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not level:
+            return
+    raise Refused("nested too deep to be read")
 
 
 def _check_ids(ids: Any) -> None:

@@ -113,6 +113,11 @@ class Children:
         self._started.append(Child(process, log, self.forget))
         return self._started[-1]
 
+    def outputs(self, name: str) -> list[str]:
+        """What each process started under this name has written so far."""
+        logs = self._directory.glob(f"{name}-*.log")
+        return [log.read_text(errors="replace") for log in sorted(logs)]
+
     def watch(self, pid: int) -> None:
         """Have the guard kill this process when we end."""
         self._tell(f"+{pid}\n")

@@ -34,13 +34,13 @@ def opened() -> Iterator[Callable[[course.Picture], None]]:
     """What to call with each picture."""
     console = rich.console.Console(stderr=True, highlight=False)
     if not console.is_terminal:
-        yield _Lines(console).show
+        yield Lines(console).show
         return
     with rich.live.Live(console=console, refresh_per_second=8) as live:
-        yield lambda seen: live.update(_scene(seen))
+        yield lambda seen: live.update(scene(seen))
 
 
-class _Lines:
+class Lines:
     """Plain lines for a log, and one at the end."""
 
     def __init__(self, console: rich.console.Console) -> None:
@@ -60,7 +60,8 @@ class _Lines:
         )
 
 
-def _scene(seen: course.Picture) -> rich.console.Group:
+def scene(seen: course.Picture) -> rich.console.Group:
+    """The whole as a terminal sees it."""
     head = rich.text.Text.assemble(
         (f"{seen.elapsed:4.1f} s ", "bold"),
         f"  {seen.arrived} of {seen.fans} fans have come, {seen.over} have their outcome",

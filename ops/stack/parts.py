@@ -71,6 +71,11 @@ class Part:
             self._reading.start()
 
     @property
+    def pid(self) -> int:
+        """Its guard's process id; the command is the guard's child."""
+        return self._process.pid
+
+    @property
     def status(self) -> int | None:
         """Its exit status, or None while it runs."""
         return self._process.poll()
@@ -114,9 +119,10 @@ class Part:
 
     def _read(self) -> None:
         assert self._process.stdout is not None  # noqa: S101 - it is a pipe when there is no log
-        for line in self._process.stdout:
-            if self._on_line:
-                self._on_line(self.name, line.decode(errors="replace").rstrip("\n"))
+        with self._process.stdout as lines:
+            for line in lines:
+                if self._on_line:
+                    self._on_line(self.name, line.decode(errors="replace").rstrip("\n"))
 
 
 def python(*arguments: str) -> list[str]:

@@ -21,6 +21,7 @@ def check_books(of: processes.Deployment, *, requests: int) -> list[record.Recor
     records = _records(of)
     assert len(records) == requests
     assert not [one.id for one in records if not one.final]
+    assert of.logged("delivery_crashed", "waiting_room_crashed") == []
     _check_sessions(of, records)
     _check_indexes(of, records)
     _check_broker(of)

@@ -106,6 +106,12 @@ class Deployment:
         command = [sys.executable, "-c", "from ops import cli; cli.main()", *arguments]
         return self._children.start("kfsession", command, self.environment)
 
+    def logged(self, *events: str) -> list[str]:
+        """The lines of all workers' logs that report one of `events`, or a traceback."""
+        marks = ("Traceback", "Unrecoverable", *(f'"{event}"' for event in events))
+        logs = self._children.outputs("worker")
+        return [line for log in logs for line in log.splitlines() if any(m in line for m in marks)]
+
     # -- requests ----------------------------------------------------------------------------------
 
     def submit(self, openid: str, *targets: str, **fields: Any) -> str:

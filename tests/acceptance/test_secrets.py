@@ -24,7 +24,7 @@ def test_nothing_secret_is_logged_or_kept(
     shop = deploy(valkey, call_timeout_seconds=1, concurrency=32, log_level=log_level)
     worker = shop.start_worker()
     fans = [trial.openid(number, steer) for number, steer in enumerate(FANS)]
-    ids = shop.submit_many(fans, ttl_seconds=8)
+    ids = shop.submit_many(fans, ttl_seconds=5)
     shop.client.lpush(shop.queue(request.Lane.BATCH), b"poison")
     for request_id in ids:
         shop.outcome(request_id)

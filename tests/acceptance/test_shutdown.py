@@ -25,7 +25,7 @@ def test_a_worker_told_to_end_finishes_its_calls_and_leaves_the_rest(
         valkey,
         latency_ms=LATENCY_SECONDS * 1000,
         call_timeout_seconds=CALL_TIMEOUT_SECONDS,
-        concurrency=10,
+        concurrency=15,
     )
     first = shop.start_worker()
     ids = [shop.submit(trial.openid(number), lane=lane.value) for number in range(30)]

@@ -11,7 +11,7 @@ def test_two_workers_from_cold_fetch_one_token(
     valkey: stack.Valkey, deploy: conftest.Deploy
 ) -> None:
     """Two processes that start at the same moment, with work waiting for both, ask once."""
-    shop = deploy(valkey, latency_ms=20)
+    shop = deploy(valkey, latency_ms=50, concurrency=1)
     shop.submit_many(trial.openid(number) for number in range(100))
     workers = [shop.launch_worker() for _ in range(2)]
     for worker in workers:

@@ -14,7 +14,10 @@ from ops.chaos import children, trial
 from tests.acceptance import processes
 
 TRIALS = {
-    "ops.chaos.killed_workers": ("--requests", "60", "--kills", "1", "--slots", "4"),
+    "ops.chaos.killed_workers": (
+        *("--requests", "60", "--kills", "1", "--slots", "4"),
+        *("--call-timeout", "0.5"),
+    ),
     "ops.chaos.lost_doorbells": ("--requests", "20", "--every", "0.2"),
     "ops.bench.waiting_memory": (
         *("--requests", "500", "--expiring", "500"),

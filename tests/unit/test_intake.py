@@ -11,6 +11,8 @@ import celery
 import celery.utils.time
 import hypothesis
 import kombu
+import kombu.transport.memory
+import kombu.transport.virtual
 import pytest
 from hypothesis import strategies as st
 from kombu.utils import json as kombu_json
@@ -274,10 +276,6 @@ def test_entries_nested_to_any_depth_are_refused_or_can_be_handed_on() -> None:
 
 
 # -- what Celery itself sends --------------------------------------------------------------------------
-
-
-class Captured(Exception):
-    """Carries the entry that kombu was about to push."""
 
 
 def sent(**options: Any) -> bytes:

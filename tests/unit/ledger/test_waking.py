@@ -214,7 +214,7 @@ def test_every_change_of_state_is_one_event(stage: stages.Stage) -> None:
         (request_id, "queued", ""),
         (request_id, "calling", ""),
         (request_id, "waiting", "agent_offline"),
-        (request_id, "queued", "agent_offline"),
+        (request_id, "queued", ""),
         (request_id, "cancelled", "agent_offline"),
         (request_id, "queued", ""),
         (request_id, "calling", ""),

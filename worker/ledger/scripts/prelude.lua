@@ -48,8 +48,9 @@ local function move(rec, status, reason)
     redis.call('ZADD', to, rec.submitted_at, rec.id)
   end
   redis.call('HSET', record_key(rec.id), 'status', status, 'reason', reason, 'updated_at', NOW)
+  local said = (status == 'queued' or status == 'calling') and '' or reason -- kept, but it is past
   redis.call('XADD', BASE .. 'events', 'MAXLEN', '~', EVENTS, '*',
-    'id', rec.id, 'status', status, 'reason', reason)
+    'id', rec.id, 'status', status, 'reason', said)
   rec.status, rec.reason, rec.updated_at = status, reason, NOW
 end
 

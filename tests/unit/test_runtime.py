@@ -1,0 +1,137 @@
+"""runtime: settings become a worker's parts; opening them reaches nobody yet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import celery
+import fakeredis
+import pydantic
+import pytest
+import structlog.testing
+
+from worker import errors, runtime
+from worker.contract import settings
+from worker.ledger import connection, reader
+from worker.wechat import shared_token, tokens
+
+TOKEN = pydantic.SecretStr("PLANTED")
+
+
+@pytest.fixture(autouse=True)
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[fakeredis.FakeRedis]:
+    """A Redis of this test's own, and no setting of this machine."""
+    for name in list(os.environ):
+        if name.startswith("KF_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    client = fakeredis.FakeRedis(decode_responses=True)
+    monkeypatch.setattr(connection, "connect", lambda *_, **__: client)
+    monkeypatch.setattr(runtime, "_current", None)
+    yield client
+    client.close()
+
+
+def config(**fields: Any) -> settings.Settings:
+    return settings.Settings(_env_file=None, **{"access_token": TOKEN, **fields})
+
+
+def start(**fields: Any) -> runtime.Runtime:
+    return runtime.start(config(**fields), celery.Celery("t", set_as_current=False))
+
+
+def test_a_started_worker_is_known_with_its_accounts(server: fakeredis.FakeRedis) -> None:
+    """Until it says goodbye."""
+    made = start(concurrency=3)
+    known = reader.Reader(server, "kf")
+    assert known.accounts() == ["default"]
+    assert set(known.workers()) == {made.name}
+    assert known.workers()[made.name]["slots"] == 3
+    assert runtime.current() is made
+    made.close()
+    assert known.workers() == {}
+
+
+def test_without_a_worker_there_is_no_runtime() -> None:
+    """The error says what to start."""
+    with pytest.raises(RuntimeError, match=r"celery -A worker\.app worker"):
+        runtime.current()
+
+
+def test_a_worker_without_credentials_does_not_start() -> None:
+    """It says which variables there are."""
+    with pytest.raises(settings.InvalidSettings, match="^KF_APPSECRET: missing"):
+        start(access_token=None)
+
+
+def test_the_ledger_of_a_newer_release_is_refused(server: fakeredis.FakeRedis) -> None:
+    """In one line."""
+    server.set("{kf}:schema", 99)
+    with pytest.raises(errors.SchemaTooNew, match="schema 99"):
+        start()
+
+
+def test_a_ledger_that_is_away_only_delays_the_announcement(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The waiting room repeats it."""
+
+    def away(self: runtime.Runtime) -> None:
+        raise errors.LedgerUnavailable("redis://h", "gone", maybe_written=False)
+
+    monkeypatch.setattr(runtime.Runtime, "announce", away)
+    with structlog.testing.capture_logs() as logs:
+        made = start()
+    assert [entry["event"] for entry in logs] == ["out_of_reach"]
+    assert runtime.current() is made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind"),
+    [
+        ({}, tokens.FixedToken),
+        ({"access_token": None, "access_token_file": Path("t")}, tokens.FileToken),
+        (
+            {"access_token": None, "access_token_url": pydantic.SecretStr("https://h/t")},
+            shared_token.SharedToken,
+        ),
+        (
+            {"access_token": None, "appid": "wx1", "appsecret": TOKEN},
+            shared_token.SharedToken,
+        ),
+    ],
+)
+def test_each_source_of_a_token_has_its_class(fields: dict[str, Any], kind: type) -> None:
+    """One account, one source."""
+    made = start(**fields)
+    (account,) = made._accounts.values()
+    assert isinstance(account.tokens, kind)
+    made.close()
+
+
+def test_a_refused_entry_is_buried_and_logged(server: fakeredis.FakeRedis) -> None:
+    """Whatever bytes it holds."""
+    made = start()
+    with structlog.testing.capture_logs() as logs:
+        made.refuse(b"\xff\xfe\x00 half", "kf.batch", "is not UTF-8")
+    assert [entry["event"] for entry in logs] == ["entry_refused"]
+    assert reader.Reader(server, "kf").dead() == 1
+    made.close()
+
+
+def test_a_refused_entry_never_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is called from kombu's loop, where an error ends the worker."""
+    made = start()
+
+    def away(*_: Any, **__: Any) -> None:
+        raise errors.LedgerUnavailable("redis://h", "gone", maybe_written=True)
+
+    monkeypatch.setattr(made.ledger, "bury", away)
+    with structlog.testing.capture_logs() as logs:
+        made.refuse(b"x", "kf.batch", "is no JSON")
+    assert [entry["event"] for entry in logs] == ["entry_refused", "entry_lost"]
+    made.close()
