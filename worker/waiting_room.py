@@ -62,7 +62,7 @@ class WaitingRoom:
             self._thread.join()
 
     def tick(self) -> None:
-        """One pass over all that is due; raises LedgerUnavailable, and DoorbellUnavailable at its end.
+        """One pass over all that is due; raises LedgerUnavailable, DoorbellUnavailable last.
 
         A silent broker keeps nobody from expiring.
         """
@@ -104,7 +104,7 @@ class WaitingRoom:
         while not self._is_closing.wait(TICK_SECONDS):
             try:
                 self.tick()
-            except (errors.LedgerUnavailable, errors.DoorbellUnavailable) as error:
+            except errors.KfsessionError as error:
                 self._note(str(error))
             except Exception:  # a bug must not end the watch for good
                 log.exception("waiting_room_crashed")

@@ -1,9 +1,8 @@
-"""intake on kombu's real Redis channel: what a worker reads from a list that anybody may write to."""
+"""intake on kombu's real Redis channel: a worker reads a list that anybody may write to."""
 
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -50,7 +49,7 @@ class Reader:
             try:
                 self.connection.drain_events(timeout=0.3)
                 idle = 0
-            except (TimeoutError, socket.timeout):
+            except TimeoutError:
                 idle += 1 if len(self.delivered) + len(self.refused) >= number else 0
 
 

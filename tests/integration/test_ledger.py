@@ -39,7 +39,7 @@ def bytes_of(stage: stages.Stage, key: str) -> int:
 
 
 def test_a_waiting_request_takes_less_than_a_kibibyte(stage: stages.Stage) -> None:
-    """One target, three attempts, no metadata, no key: record, indexes and fan together (promise 5)."""
+    """One target, three attempts, no metadata, no key; record, indexes and fan (promise 5)."""
     made = 200
     for number in range(made):
         openid = f"o{number:027d}"

@@ -1,4 +1,4 @@
-"""A Redis that is refused, frozen, full or read-only: one error that says what may have happened."""
+"""A Redis that is away, frozen, full or read-only: one error that says what may have been."""
 
 from __future__ import annotations
 

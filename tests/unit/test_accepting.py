@@ -62,9 +62,7 @@ def test_a_key_of_its_own_wins(desk: Desk) -> None:
 
 @pytest.mark.parametrize("no_lane", [{}, {"lane": None}])
 @pytest.mark.parametrize("lane", ["escalation", "batch"])
-def test_without_a_lane_the_queue_tells_it(
-    desk: Desk, lane: str, no_lane: dict[str, None]
-) -> None:
+def test_without_a_lane_the_queue_tells_it(desk: Desk, lane: str, no_lane: dict[str, None]) -> None:
     """Whoever sends to kf.batch means batch."""
     request_id = desk.accept({**WISH, **no_lane}, queue=f"kf.{lane}")
     assert request_id is not None

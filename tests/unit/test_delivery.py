@@ -1,4 +1,4 @@
-"""delivery and asking: a doorbell's ids, each to its outcome, on a fake Redis and a scripted WeChat."""
+"""delivery and asking: a doorbell's ids, each to its outcome; a fake Redis, a scripted WeChat."""
 
 from __future__ import annotations
 
@@ -67,7 +67,11 @@ class WeChat:
     @property
     def made(self) -> list[str]:
         """The calls in short: an agent's name, `?` for a read-back, `online`."""
-        short = {"create": lambda who: who, "getsession": lambda _: "?", "online": lambda _: "online"}
+        short = {
+            "create": lambda who: who,
+            "getsession": lambda _: "?",
+            "online": lambda _: "online",
+        }
         return [short[kind](who) for kind, who, _ in self.calls]
 
 
@@ -150,11 +154,12 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
     monkeypatch.setattr(retry, "reading_back", quick_read_back)
     made = World()
-    yield made
+    with structlog.testing.capture_logs():  # to render tracebacks takes longer than all the rest
+        yield made
     made.check()
 
 
-# -- the ladder of targets ---------------------------------------------------------------------------
+# -- the ladder of targets -------------------------------------------------------------------
 
 
 def test_an_online_agent_gets_the_fan_with_one_call(world: World) -> None:
@@ -258,7 +263,7 @@ def test_an_agent_offline_before_a_retry_in_place_still_counts_as_a_hope(world: 
     assert world.outcome(request_id) == ("waiting", "agent_offline", None)
 
 
-# -- any -----------------------------------------------------------------------------------------------
+# -- any -------------------------------------------------------------------------------------
 
 
 def online(*rows: tuple[str, int]) -> list[agents.OnlineAgent]:
@@ -327,7 +332,7 @@ def test_presence_that_fails_counts_and_waits_longer_each_time(world: World) -> 
     assert world.wechat.made.count("online") == retry.MAX_ATTEMPTS
 
 
-# -- lost replies and doubt ------------------------------------------------------------------------------
+# -- lost replies and doubt ------------------------------------------------------------------
 
 
 def test_after_a_lost_reply_the_same_agent_is_asked_again(world: World) -> None:
@@ -474,12 +479,10 @@ def test_an_unknown_code_is_read_back_and_kept_for_a_person(world: World) -> Non
     assert "99999" in (one.hint or "")
 
 
-# -- 65414 -------------------------------------------------------------------------------------------------
+# -- 65414 -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("serves", "status"), [(AGENT, "created"), (OTHER, "already_served")]
-)
+@pytest.mark.parametrize(("serves", "status"), [(AGENT, "created"), (OTHER, "already_served")])
 def test_served_elsewhere_is_read_back(world: World, serves: str, status: str) -> None:
     """The asked agent: created. Somebody else: already served, by whom the record says."""
     world.wechat.creates = [SERVED]
@@ -508,7 +511,7 @@ def test_served_elsewhere_by_nobody_is_asked_again_and_ends(world: World) -> Non
     assert world.get(stuck).api_calls == retry.MAX_ATTEMPTS
 
 
-# -- tokens and accounts -------------------------------------------------------------------------------------
+# -- tokens and accounts ---------------------------------------------------------------------
 
 
 def test_a_rejected_token_is_renewed_once_a_delivery(world: World) -> None:
@@ -582,7 +585,7 @@ def test_trouble_of_the_account_holds_the_request(world: World, code: int, reaso
     assert world.outcome(request_id) == ("waiting", reason, None)
 
 
-# -- our own failures ------------------------------------------------------------------------------------------
+# -- our own failures ------------------------------------------------------------------------
 
 
 def crash() -> None:
@@ -633,7 +636,7 @@ def test_a_bug_in_one_request_harms_no_other(world: World) -> None:
     assert [world.status(each) for each in ids] == ["created", "waiting", "created"]
 
 
-# -- cancelling, deadlines, shutting down --------------------------------------------------------------------------
+# -- cancelling, deadlines, shutting down ----------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -745,7 +748,7 @@ def test_a_shutdown_parks_what_would_be_tried_again_in_place(world: World) -> No
     assert world.outcome(request_id)[:2] == ("waiting", "transient")
 
 
-# -- the doorbell and the ledger -------------------------------------------------------------------------------------
+# -- the doorbell and the ledger -------------------------------------------------------------
 
 
 def test_an_escalation_goes_before_the_rest_of_a_chunk(world: World) -> None:

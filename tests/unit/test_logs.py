@@ -21,9 +21,13 @@ FORMATS = ["json", "console"]
 class Stderr(io.StringIO):
     """What a process writes to its log, once it is configured."""
 
-    def configure(self, log_format: str | None, level: str = "INFO") -> structlog.stdlib.BoundLogger:
+    def configure(
+        self, log_format: str | None, level: str = "INFO"
+    ) -> structlog.stdlib.BoundLogger:
         with contextlib.redirect_stderr(self):
-            logs.configure(settings.Settings(log_format=log_format, log_level=level, _env_file=None))
+            logs.configure(
+                settings.Settings(log_format=log_format, log_level=level, _env_file=None)
+            )
         log: structlog.stdlib.BoundLogger = structlog.get_logger("kfsession.test")
         return log
 
@@ -71,9 +75,7 @@ def test_a_level_below_the_setting_is_left_out(stderr: Stderr) -> None:
     ("openid", "shown"),
     [(OPENID, "oABC…XYZ0"), ("oABCDEFGHIJKL", "oABC…IJKL"), ("oABCDEFGHIJK", "oA…"), ("o", "o…")],
 )
-def test_an_openid_is_masked(
-    stderr: Stderr, log_format: str, openid: str, shown: str
-) -> None:
+def test_an_openid_is_masked(stderr: Stderr, log_format: str, openid: str, shown: str) -> None:
     """Enough to find it, too little to use it."""
     stderr.configure(log_format).info("request_settled", openid=openid)
     text = stderr.getvalue()

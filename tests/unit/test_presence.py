@@ -23,9 +23,7 @@ class WeChat:
         self.reads.append(f"{via}:{token}")
         if self.failure:
             raise self.failure
-        return (
-            agents.OnlineAgent(kf_account=f"kf{len(self.reads)}@a", status=1, accepted_case=0),
-        )
+        return (agents.OnlineAgent(kf_account=f"kf{len(self.reads)}@a", status=1, accepted_case=0),)
 
 
 @pytest.fixture
@@ -73,9 +71,7 @@ def test_a_failed_read_is_no_reading(wechat: WeChat) -> None:
 def test_many_threads_make_one_read(wechat: WeChat) -> None:
     """A full pool of slots asks once."""
     who = presence.Presence(5)
-    threads = [
-        threading.Thread(target=who.online, args=(account("wx1"), "t")) for _ in range(20)
-    ]
+    threads = [threading.Thread(target=who.online, args=(account("wx1"), "t")) for _ in range(20)]
     for thread in threads:
         thread.start()
     for thread in threads:

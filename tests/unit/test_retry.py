@@ -212,9 +212,7 @@ def test_what_only_waits_never_stops_by_a_count(
 
 def test_strikes_start_again_with_another_reason() -> None:
     """A first 65415 after a token wait waits 5 s, not a minute."""
-    parked = Run(
-        errors.AgentOffline("x"), reason=record.Reason.TOKEN, strikes=9
-    ).parked()
+    parked = Run(errors.AgentOffline("x"), reason=record.Reason.TOKEN, strikes=9).parked()
     assert parked.strikes == 1
     assert 5 <= parked.seconds <= 6
 
@@ -261,9 +259,7 @@ def test_a_shutdown_ends_the_wait_in_place() -> None:
 @pytest.mark.parametrize(
     ("crashes", "seconds"), [(1, 2.0), (2, 4.0), (3, 8.0), (4, 16.0), (5, None), (6, None)]
 )
-def test_our_own_failures_back_off_and_end_after_five(
-    crashes: int, seconds: float | None
-) -> None:
+def test_our_own_failures_back_off_and_end_after_five(crashes: int, seconds: float | None) -> None:
     """In a row."""
     assert retry.after_crash(ZeroDivisionError(), crashes) == seconds
 

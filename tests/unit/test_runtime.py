@@ -63,7 +63,7 @@ def test_without_a_worker_there_is_no_runtime() -> None:
 
 def test_a_worker_without_credentials_does_not_start() -> None:
     """It says which variables there are."""
-    with pytest.raises(settings.InvalidSettings, match="^KF_APPSECRET: missing"):
+    with pytest.raises(settings.InvalidSettings, match=r"^KF_APPSECRET: missing"):
         start(access_token=None)
 
 

@@ -166,9 +166,7 @@ def test_lost_leases_and_expiries_are_logged(room: Room) -> None:
     assert logs[0]["id"] == "x"
 
 
-def test_a_sign_of_life_is_given_now_and_then(
-    room: Room, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sign_of_life_is_given_now_and_then(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not with every tick."""
     now = [100.0]
     monkeypatch.setattr(waiting_room.time, "monotonic", lambda: now[0])

@@ -17,7 +17,7 @@ from worker import errors
 _SHARED = {"claim": ("prelude", "claiming"), "settle": ("prelude", "claiming")}
 _NAMES = ("cancel", "claim", "purge", "release", "renew", "retry", "settle", "submit", "wake")
 
-#: Redis said no, or there was no connection to ask it over; "connecting to" tells the rest of these.
+#: Redis said no, or there was no connection to ask over; "connecting to" tells the rest of these.
 _REFUSED = (
     redis.exceptions.ResponseError,
     redis.exceptions.AuthenticationError,

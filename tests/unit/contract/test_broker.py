@@ -13,10 +13,16 @@ import redis
 from worker.contract import broker, request, settings
 
 #: What kombu's channel reads of itself on its way to connection parameters.
-CHANNEL_FIELDS = (
-    "max_connections socket_timeout socket_connect_timeout socket_keepalive health_check_interval"
-    " socket_keepalive_options retry_on_timeout client_name"
-).split()
+CHANNEL_FIELDS = [
+    "max_connections",
+    "socket_timeout",
+    "socket_connect_timeout",
+    "socket_keepalive",
+    "health_check_interval",
+    "socket_keepalive_options",
+    "retry_on_timeout",
+    "client_name",
+]
 
 
 def configured(url: str = "redis://h:6379/3", **fields: Any) -> dict[str, Any]:
@@ -31,7 +37,7 @@ def reached(url: str, transport: str | None = None) -> dict[str, Any]:
         app.conf.broker_transport = transport
     connection = app.connection_for_write()
     channel = connection.get_transport_cls().Channel
-    unopened: Any = SimpleNamespace(**{name: None for name in CHANNEL_FIELDS}, _registered=False)
+    unopened: Any = SimpleNamespace(**dict.fromkeys(CHANNEL_FIELDS), _registered=False)
     unopened.connection = SimpleNamespace(client=connection, default_port=6379)
     for name in ("_process_credential_provider", "_prepare_virtual_host", "_filter_tcp_connparams"):
         setattr(unopened, name, functools.partial(getattr(channel, name), unopened))
@@ -75,7 +81,7 @@ def test_only_json_and_no_results() -> None:
 
 
 def test_a_running_task_is_never_given_to_another_worker() -> None:
-    """The visibility timeout is longer than the longest task: 10 s of starting, then one request."""
+    """The visibility timeout outlasts the longest task: 10 s of starting, then one request."""
     conf = configured(call_timeout_seconds=60)
     assert conf["broker_transport_options"]["visibility_timeout"] > 10 + 60
 

@@ -158,7 +158,9 @@ def test_an_unknown_field_names_the_nearest(name: str, mend: str) -> None:
 
 def test_a_misspelled_name_is_said_before_the_missing_one() -> None:
     """It explains it."""
-    with pytest.raises(request.InvalidRequest, match=r"^opneid: unknown field; did you mean openid"):
+    with pytest.raises(
+        request.InvalidRequest, match=r"^opneid: unknown field; did you mean openid"
+    ):
         request.SessionRequest.parse({"opneid": "oA", "kf_account": "a@b"})
 
 
@@ -218,7 +220,7 @@ JSON = st.recursive(
 )
 
 
-@hypothesis.settings(max_examples=150, deadline=None, database=None)
+@hypothesis.settings(max_examples=60, deadline=None, database=None)
 @hypothesis.given(
     st.dictionaries(st.sampled_from(list(request.SessionRequest.model_fields)) | st.text(), JSON)
 )
@@ -232,7 +234,7 @@ def test_any_json_object_is_a_request_or_one_refusal(fields: dict[str, Any]) -> 
     assert wish.metadata is None or json.loads(wish.metadata_json) == wish.metadata
 
 
-# -- how long a wish lasts ---------------------------------------------------------------------------
+# -- how long a wish lasts -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -247,7 +249,9 @@ def test_any_json_object_is_a_request_or_one_refusal(fields: dict[str, Any]) -> 
         ({"deadline_at": "2026-11-24T12:00:00Z"}, 172_800_000),
     ],
 )
-def test_a_wish_ends_by_its_ttl_its_deadline_or_the_setting(fields: dict[str, Any], ms: int) -> None:
+def test_a_wish_ends_by_its_ttl_its_deadline_or_the_setting(
+    fields: dict[str, Any], ms: int
+) -> None:
     """In milliseconds from now."""
     assert request.SessionRequest.parse({**GOOD, **fields}).ttl_ms(1800, NOW) == ms
 
@@ -263,7 +267,7 @@ def test_a_deadline_lies_within_the_next_48_hours(deadline: str) -> None:
         wish.ttl_ms(1800, NOW)
 
 
-# -- the digest ----------------------------------------------------------------------------------------
+# -- the digest ------------------------------------------------------------------------------
 
 
 def digest(**fields: Any) -> str:

@@ -174,7 +174,7 @@ def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
     assert settings.redact_url(url) == shown
 
 
-# -- files ---------------------------------------------------------------------------------------------
+# -- files -----------------------------------------------------------------------------------
 
 
 def test_secrets_can_come_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_dotenv_is_read_and_the_environment_wins(
     assert account.appsecret.get_secret_value() == SECRET
 
 
-# -- accounts --------------------------------------------------------------------------------------------
+# -- accounts --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -322,7 +322,7 @@ def test_an_accounts_file_that_is_no_text_is_refused(
     assert line.startswith("KF_ACCOUNTS_FILE: ")
 
 
-# -- the embedded server -----------------------------------------------------------------------------------
+# -- the embedded server ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

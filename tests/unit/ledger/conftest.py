@@ -1,4 +1,4 @@
-"""The ledger's tests run here on a fake Redis; `tests/integration/test_ledger.py` runs them on a real one."""
+"""A fake Redis for the ledger's tests; `integration/test_ledger.py` runs them on a real one."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """One deployment's ledger on any Redis, with the moves that every ledger test makes.
 
-The clock is the server's own, so a test does not move it forward: it moves everything that the ledger
-remembers back (`pass_seconds`), which comes to the same on a fake and on a real server.
+The clock is the server's own, so a test does not move it forward: it moves everything that the
+ledger remembers back (`pass_seconds`), which comes to the same on a fake and on a real server.
 """
 
 from __future__ import annotations
@@ -37,13 +37,15 @@ class Stage:
         self.keys = keys.Keys(prefix)
         self._ids = iter(range(10**6))
 
-    # -- a request's way -------------------------------------------------------------------------------
+    # -- a request's way ----------------------------------------------------------------------
 
     def wish(self, openid: str = FAN, **fields: Any) -> request.SessionRequest:
         given = {"openid": openid, "kf_account": AGENT, "appid": APPID, **fields}
         return request.SessionRequest.parse(given)
 
-    def submit(self, openid: str = FAN, *, id: str | None = None, **fields: Any) -> receipts.Receipt:
+    def submit(
+        self, openid: str = FAN, *, id: str | None = None, **fields: Any
+    ) -> receipts.Receipt:
         own = id or f"id{next(self._ids):05d}"
         return self.ledger.submit(self.wish(openid, **fields), own)
 
@@ -59,7 +61,9 @@ class Stage:
         return self.ledger.renew(claim, AGENT, progress(claim))
 
     def settle(self, claim: claims.Claim, status: str, **fields: Any) -> claims.Taken:
-        return self.ledger.settle(claim, settlement(claim, status, **fields), [], "w1", take_next=False)
+        return self.ledger.settle(
+            claim, settlement(claim, status, **fields), [], "w1", take_next=False
+        )
 
     def wait(self, request_id: str, reason: str = "agent_offline", seconds: float = 60) -> None:
         """Bring a queued request to `waiting`."""
@@ -85,12 +89,18 @@ class Stage:
         request_id = self.submit(openid).id
         claim = self.claim(request_id)
         self.settle(
-            claim, "waiting", reason="transient", doubt=claims.Doubt.about(kf_account), wait_seconds=0
+            claim,
+            "waiting",
+            reason="transient",
+            doubt=claims.Doubt.about(kf_account),
+            wait_seconds=0,
         )
         self.wake()
         return request_id
 
-    def wake(self, *, limit: int = 100, ring: dict[request.Lane, bool] | None = None) -> ledger.Woken:
+    def wake(
+        self, *, limit: int = 100, ring: dict[request.Lane, bool] | None = None
+    ) -> ledger.Woken:
         return self.ledger.wake(limit, RING if ring is None else ring)
 
     def get(self, request_id: str) -> record.Record:
@@ -109,7 +119,7 @@ class Stage:
         seconds, micros = self.client.time()
         return None if score is None else score / 1000 - seconds - micros / 1e6
 
-    # -- the clock -------------------------------------------------------------------------------------
+    # -- the clock ----------------------------------------------------------------------------
 
     def pass_seconds(self, seconds: float) -> None:
         """Move everything the ledger remembers so far into the past."""
@@ -131,7 +141,7 @@ class Stage:
                 else:
                     self.client.delete(key)
 
-    # -- the whole ledger ------------------------------------------------------------------------------
+    # -- the whole ledger ---------------------------------------------------------------------
 
     def all_keys(self) -> set[str]:
         return set(self.client.scan_iter(match=self.keys.base + "*", count=1000))
@@ -158,12 +168,18 @@ class Stage:
             if key.startswith(self.keys.base + "index:")
         }
         assert stored == counted
-        final = {each for each, fields in records.items() if record.Status(fields["status"]).is_final}
+        final = {
+            each for each, fields in records.items() if record.Status(fields["status"]).is_final
+        }
         assert set(self.client.zrange(self.keys.due, 0, -1)) == set(records) - final
         assert set(self.client.zrange(self.keys.retention, 0, -1)) == final
         sizes = sum(size for each in self.reader.counts().values() for size in each.values())
         assert sizes == len(records), "counts() knows every index"
-        live = [(fields["appid"], fields["openid"]) for each, fields in records.items() if each not in final]
+        live = [
+            (fields["appid"], fields["openid"])
+            for each, fields in records.items()
+            if each not in final
+        ]
         assert len(live) == len(set(live)), "one live request per fan"
         last = {event_id: (status, reason) for event_id, status, reason in self.events()}
         for request_id, fields in records.items():
@@ -196,7 +212,9 @@ def progress(
 def settlement(
     claim: claims.Claim, status: str, *, reason: str | None = None, **fields: Any
 ) -> claims.Settlement:
-    told = {name: fields.pop(name) for name in ("attempts", "doubt", "attempt_count") if name in fields}
+    told = {
+        name: fields.pop(name) for name in ("attempts", "doubt", "attempt_count") if name in fields
+    }
     return claims.Settlement(
         status=record.Status(status),
         reason=record.Reason(reason) if reason else None,
@@ -205,9 +223,7 @@ def settlement(
     )
 
 
-def attempt(
-    kf_account: str = AGENT, errcode: int | None = 65415, **fields: Any
-) -> record.Attempt:
+def attempt(kf_account: str = AGENT, errcode: int | None = 65415, **fields: Any) -> record.Attempt:
     known = {
         "at": datetime.datetime.now(datetime.UTC).replace(microsecond=123000),
         "errmsg": "agent is offline",

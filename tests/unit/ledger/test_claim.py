@@ -90,7 +90,9 @@ def test_a_doubled_doorbell_finds_nothing_to_claim(stage: stages.Stage, status: 
     request_id = stage.submit().id
     claim = stage.claim(request_id)
     if status != "calling":
-        stage.settle(claim, status, reason="transient" if status == "waiting" else None, wait_seconds=9)
+        stage.settle(
+            claim, status, reason="transient" if status == "waiting" else None, wait_seconds=9
+        )
     taken = stage.ledger.claim([request_id], "w2")
     assert taken.claim is None
     assert taken.rest == ()

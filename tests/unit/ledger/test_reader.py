@@ -60,7 +60,11 @@ def test_a_listing_holds_what_the_filter_admits_newest_first(
         if name == "b":
             claim = stage.claim("b")
             stage.settle(
-                claim, "waiting", reason="agent_offline", attempts=[stages.attempt()], wait_seconds=60
+                claim,
+                "waiting",
+                reason="agent_offline",
+                attempts=[stages.attempt()],
+                wait_seconds=60,
             )
         if name == "c":
             stage.finish("c", "failed", "invalid_openid")
@@ -71,12 +75,12 @@ def test_a_listing_holds_what_the_filter_admits_newest_first(
 
 def test_a_cut_listing_says_that_more_follow(stage: stages.Stage) -> None:
     """And holds the newest."""
-    for number in range(450):
+    for number in range(250):
         stage.submit(f"o{number}", id=f"r{number:03d}")
-    records, more_follow = stage.reader.select(reader.Filter(), 420)
-    assert [one.id for one in records] == [f"r{n:03d}" for n in range(449, 29, -1)]
+    records, more_follow = stage.reader.select(reader.Filter(), 220)
+    assert [one.id for one in records] == [f"r{n:03d}" for n in range(249, 29, -1)]
     assert more_follow is True
-    assert stage.reader.select(reader.Filter(), 450)[1] is False
+    assert stage.reader.select(reader.Filter(), 250)[1] is False
 
 
 def test_a_listing_can_be_cut_by_time(stage: stages.Stage) -> None:
@@ -133,9 +137,7 @@ def test_a_record_says_what_a_person_should_do(
     """By its reason, or by the code table."""
     request_id = stage.submit().id
     attempts = [] if errcode is None else [stages.attempt(errcode=errcode)]
-    stage.settle(
-        stage.claim(request_id), status, reason=reason, attempts=attempts, wait_seconds=60
-    )
+    stage.settle(stage.claim(request_id), status, reason=reason, attempts=attempts, wait_seconds=60)
     one = stage.get(request_id)
     assert one.errcode == errcode
     assert one.hint == hint if hint is None else (one.hint or "").startswith(hint)

@@ -1,4 +1,4 @@
-"""scripts: Lua by its hash, and Redis's failures turned into one error that says what may have happened."""
+"""scripts: Lua by its hash, and Redis's failures as one error that says what may have been."""
 
 from __future__ import annotations
 
@@ -60,7 +60,11 @@ def test_a_refusal_amid_many_says_that_others_may_be_written(
 ) -> None:
     """A server that ran full at the second of three has the first."""
     desk = scripts.Scripts(stage.client, "{t}:", retention_ms=1, url=URL)
-    answers: list[object] = [["new", "a", "queued"], E.OutOfMemoryError("full"), E.ReadOnlyError("ro")]
+    answers: list[object] = [
+        ["new", "a", "queued"],
+        E.OutOfMemoryError("full"),
+        E.ReadOnlyError("ro"),
+    ]
     monkeypatch.setattr(desk, "_pipeline", lambda name, calls: answers)
     with pytest.raises(errors.LedgerUnavailable, match="full") as caught:
         desk.run_many("submit", [(), (), ()])
@@ -71,8 +75,12 @@ def test_a_refusal_amid_many_says_that_others_may_be_written(
     assert caught.value.maybe_written is False
 
 
-@pytest.mark.parametrize("password", ["PLANTED", "p@PLANTED", "p/PLANTED", "p?PLANTED", "p?x@PLANTED"])
-@pytest.mark.parametrize("form", ["redis://:{}@h/0", "redis://h/0?password={}", "sentinel://:{}@h/N"])
+@pytest.mark.parametrize(
+    "password", ["PLANTED", "p@PLANTED", "p/PLANTED", "p?PLANTED", "p?x@PLANTED"]
+)
+@pytest.mark.parametrize(
+    "form", ["redis://:{}@h/0", "redis://h/0?password={}", "sentinel://:{}@h/N"]
+)
 def test_no_spelling_of_a_password_is_shown(form: str, password: str) -> None:
     """Whatever characters it holds."""
     url = form.format(password)

@@ -21,7 +21,9 @@ def test_a_final_state_ends_the_request(
     """Its record says how, its timers are gone, and retention will remove it."""
     request_id = stage.submit().id
     claim = stage.claim(request_id)
-    assert stage.settle(claim, status, reason=reason, served_by=AGENT, attempts=[stages.attempt()]).settled
+    assert stage.settle(
+        claim, status, reason=reason, served_by=AGENT, attempts=[stages.attempt()]
+    ).settled
     one = stage.get(request_id)
     assert (one.status.value, one.final, one.reason) == (status, True, reason)
     assert one.served_by == AGENT

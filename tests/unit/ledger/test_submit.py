@@ -74,9 +74,7 @@ def test_a_join_moves_the_wake_of_a_waiting_request_to_its_later_deadline(
 
 
 @pytest.mark.parametrize("status", ["queued", "calling", "waiting"])
-def test_a_join_takes_the_higher_lane_and_never_the_lower(
-    stage: stages.Stage, status: str
-) -> None:
+def test_a_join_takes_the_higher_lane_and_never_the_lower(stage: stages.Stage, status: str) -> None:
     """A batch request that a person waits for becomes an escalation, and stays one."""
     first = stage.submit(lane="batch").id
     if status == "calling":
@@ -232,7 +230,11 @@ def test_the_only_account_needs_no_name(stage: stages.Stage) -> None:
     ("known", "appid", "said"),
     [
         ([], None, "appid: missing, and no worker has announced an account"),
-        (["wx1", "wx2"], None, "appid: missing, and the ledger knows several accounts; name one of"),
+        (
+            ["wx1", "wx2"],
+            None,
+            "appid: missing, and the ledger knows several accounts; name one of",
+        ),
         (["wx1", "wx2"], "wx3", "appid: 'wx3': no worker serves it; known are "),
     ],
 )

@@ -1,6 +1,8 @@
-"""A random walk over all the ledger's operations: whatever order they come in, nothing disagrees."""
+"""A random walk over all the ledger's operations: in whatever order, nothing disagrees."""
 
 from __future__ import annotations
+
+import contextlib
 
 import fakeredis
 import hypothesis
@@ -32,7 +34,9 @@ class Walk(stateful.RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stage = stages.Stage(fakeredis.FakeRedis(decode_responses=True), "t", retention_hours=1)
+        self.stage = stages.Stage(
+            fakeredis.FakeRedis(decode_responses=True), "t", retention_hours=1
+        )
         self.held: list[claims.Claim] = []
         self.outcomes: dict[str, tuple[int, str]] = {}
 
@@ -44,10 +48,11 @@ class Walk(stateful.RuleBasedStateMachine):
         key=st.sampled_from([None, "k1", "k2"]),
     )
     def submit(self, fan: str, lane: str, agent: str, ttl: int, key: str | None) -> None:
-        try:
+        """Only a key used for something else is refused."""
+        with (
+            contextlib.nullcontext() if key is None else contextlib.suppress(request.InvalidRequest)
+        ):
             self.stage.submit(fan, lane=lane, kf_account=agent, ttl_seconds=ttl, key=key)
-        except request.InvalidRequest as error:
-            assert str(error).startswith("key: ")
 
     @stateful.rule(worker=st.sampled_from(["w1", "w2"]), again=st.booleans())
     def claim(self, worker: str, again: bool) -> None:
@@ -66,9 +71,7 @@ class Walk(stateful.RuleBasedStateMachine):
             self.held.remove(claim)
 
     @stateful.precondition(lambda self: self.held)
-    @stateful.rule(
-        data=st.data(), outcome=st.sampled_from(OUTCOMES), doubt=st.sampled_from(DOUBTS)
-    )
+    @stateful.rule(data=st.data(), outcome=st.sampled_from(OUTCOMES), doubt=st.sampled_from(DOUBTS))
     def settle(self, data: st.DataObject, outcome: tuple[str, str], doubt: claims.Doubt) -> None:
         """By a holder who may be stale, or who says the same twice."""
         claim = data.draw(st.sampled_from(self.held))
@@ -108,5 +111,5 @@ class Walk(stateful.RuleBasedStateMachine):
 
 TestWalk = Walk.TestCase
 TestWalk.settings = hypothesis.settings(
-    max_examples=20, stateful_step_count=20, deadline=None, database=None
+    max_examples=12, stateful_step_count=20, deadline=None, database=None
 )

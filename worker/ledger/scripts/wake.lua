@@ -1,10 +1,11 @@
 -- Take what is due: bury what expired, take back lost leases, wake what waited, ring what is queued.
 -- ARGV: retention, limit, 1 when escalations may be rung, 1 when batches may be rung.
 -- A queued id is rung only while its lane is short, and again and again, since a killed worker takes the
--- doorbells it has with it; in a long lane it is looked at again after its age.
+-- doorbells it has with it; in a long lane it is looked at again after its age, a minute at most.
 -- Returns {taken, expired, lost, escalations to ring, batch ids to ring}.
 local limit = tonumber(ARGV[2])
 local may_ring = { escalation = ARGV[3] == '1', batch = ARGV[4] == '1' }
+local RING_LATEST_MS = 60000
 local rings, expired, lost = { escalation = {}, batch = {} }, 0, {}
 
 local function ring(rec)
@@ -12,7 +13,7 @@ local function ring(rec)
   if may_ring[rec.lane] then
     table.insert(rings[rec.lane], rec.id)
   else
-    again_ms = math.max(RING_AGAIN_MS, NOW - rec.updated_at)
+    again_ms = math.min(math.max(RING_AGAIN_MS, NOW - rec.updated_at), RING_LATEST_MS)
   end
   redis.call('ZADD', BASE .. 'due', ring_at(rec, NOW + again_ms), rec.id)
 end
