@@ -38,9 +38,8 @@ def status(
     json: terminal.JsonOption = False,
 ) -> None:
     """Show how many requests are in each state, and who works on them."""
-    now = datetime.datetime.now(datetime.UTC)
     with options.opened() as producing, producing.reading() as reads:
-        seen = look(reads, now)
+        seen = look(reads, reads.now())
     if terminal.is_json(json):
         terminal.emit(seen)
     else:

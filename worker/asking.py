@@ -20,9 +20,22 @@ from worker.wechat import agents, kfsession, tokens, transport
 
 T = TypeVar("T")
 
+#: What ends a request when create says it says nothing of the request when a read does.
+_NO_ANSWER_TO_A_READ = (
+    errors.UnknownErrcode,
+    errors.BadRequest,
+    errors.AgentOut,
+    errors.AgentOffline,
+    errors.ServedElsewhere,
+)
+
 
 class TakenBack(Exception):
     """The request was cancelled before a further call."""
+
+
+class Interrupted(Exception):
+    """The worker shuts down, and no call is under way."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +59,8 @@ class Asking:
     """The calls made for one claim, and what they taught.
 
     `renew` keeps the claim before a call that it does not cover yet, and raises LeaseLost when it
-    is gone; `online` tells who is online. `call_seconds` is the longest a call may take.
+    is gone; `online` tells who is online; `is_stopping` that no further call may start.
+    `call_seconds` is the longest a call may take.
     """
 
     def __init__(
@@ -56,6 +70,7 @@ class Asking:
         *,
         online: Callable[[Account, str], tuple[agents.OnlineAgent, ...]],
         renew: Callable[[claims.Claim, str, claims.Progress], claims.Claim],
+        is_stopping: Callable[[], bool],
         call_seconds: float,
     ) -> None:
         self.claim = claim
@@ -66,6 +81,7 @@ class Asking:
         self._account = account
         self._online = online
         self._renew = renew
+        self._is_stopping = is_stopping
         self._call_seconds = call_seconds
         self._attempts: list[record.Attempt] = []
         self._api_calls = claim.api_calls
@@ -73,6 +89,11 @@ class Asking:
         self._asked = {claim.doubt} if claim.doubt and could_ask else set()
         self._offline: set[str] = set()
         self._has_renewed_token = False
+
+    @property
+    def last_errcode(self) -> int | None:
+        """What the newest attempt of this delivery was told."""
+        return self._attempts[-1].errcode if self._attempts else None
 
     @property
     def progress(self) -> claims.Progress:
@@ -121,14 +142,13 @@ class Asking:
         if not self._has_lease():
             self._renew_lease(self.doubt or self.claim.calling or "")
         try:
-            served_by = self._with_token(self._serving)
+            served_by = self._read(self._serving)
         except errors.FanInvalid:  # WeChat does not know this fan, so nobody serves it
             served_by = None
         self.doubt = None
         if served_by is None:
             return None
-        is_ours = served_by in self.claim.targets or served_by in self._asked
-        return Answer(served_by=served_by, is_ours=is_ours)
+        return Answer(served_by=served_by, is_ours=served_by in self._asked)
 
     def _candidates(self) -> Iterator[str]:
         """The targets worth a call, one under doubt first; `any` becomes who is online."""
@@ -144,7 +164,7 @@ class Asking:
 
     def _whoever(self) -> Iterator[str]:
         """Online agents, the one who serves fewest first."""
-        online = self._with_token(lambda token: self._online(self._known_account(), token))
+        online = self._read(lambda token: self._online(self._known_account(), token))
         tried = self.out | self._offline | set(self.claim.targets)
         by_load = sorted(online, key=lambda agent: (agent.accepted_case, agent.kf_account))
         yield from (each.kf_account for each in by_load if each.kf_account not in tried)
@@ -162,6 +182,8 @@ class Asking:
         return Answer(served_by=kf_account, is_ours=True)
 
     def _create(self, kf_account: str, token: str) -> None:
+        if self._is_stopping():
+            raise Interrupted
         # The claim covers one call; before a further one ask whether it was taken back meanwhile.
         if self._attempts or not self._has_lease() or self.claim.calling != kf_account:
             self._renew_lease(kf_account)
@@ -220,6 +242,15 @@ class Asking:
 
     def _serving(self, token: str) -> str | None:
         return kfsession.serving(self._known_account().transport, token, openid=self.claim.openid)
+
+    def _read(self, call: Callable[[str], T]) -> T:
+        """Make a call that changes nothing; a code that only create can mean is no answer to it."""
+        try:
+            return self._with_token(call)
+        except _NO_ANSWER_TO_A_READ as error:
+            raise errors.UnreadableReply(
+                str(error), errcode=error.errcode, errmsg=error.errmsg, rid=error.rid
+            ) from None
 
     def _with_token(self, call: Callable[[str], T]) -> T:
         """Make one call; a rejected token is renewed, and the call made again, once a delivery."""

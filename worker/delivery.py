@@ -18,7 +18,7 @@ import structlog
 
 from worker import asking, errors, retry
 from worker.contract import record, settings
-from worker.ledger import claims
+from worker.ledger import attempts, claims
 from worker.ledger import ledger as ledgers
 from worker.wechat import agents
 
@@ -48,6 +48,8 @@ class Verdict:
     wait_seconds: float = 0.0
     strikes: int = 0
     crashes: int = 0
+    #: What it rests on, where that is no success.
+    error: BaseException | None = None
 
     @classmethod
     def served(cls, answer: asking.Answer) -> Verdict:
@@ -57,9 +59,9 @@ class Verdict:
         return cls(status=status, served_by=answer.served_by)
 
     @classmethod
-    def failed(cls, reason: record.Reason) -> Verdict:
+    def failed(cls, reason: record.Reason, error: BaseException | None = None) -> Verdict:
         """Refused for good."""
-        return cls(status=record.Status.FAILED, reason=reason)
+        return cls(status=record.Status.FAILED, reason=reason, error=error)
 
 
 class Deliverer:
@@ -120,6 +122,7 @@ class Deliverer:
             self._accounts.get(claim.appid),
             online=self._online,
             renew=self._renew,
+            is_stopping=self._stopping.is_set,
             call_seconds=self._call_seconds,
         )
         try:
@@ -134,6 +137,7 @@ class Deliverer:
             strikes=verdict.strikes,
             crashes=verdict.crashes,
             out=frozenset(ask.out),
+            because=_because(ask, verdict.error),
             progress=ask.progress,
         )
         taken = self._reach(
@@ -192,11 +196,14 @@ class Deliverer:
                 reason=parked.reason,
                 wait_seconds=parked.seconds,
                 strikes=parked.strikes,
+                error=parked.error,
             )
+        except asking.Interrupted:
+            return Verdict(status=record.Status.QUEUED)
         except asking.TakenBack:
             return self._finish(ask, Verdict(status=record.Status.CANCELLED, reason=claim.reason))
         except errors.WeChatError as error:
-            return self._finish(ask, Verdict.failed(_reason_of(error)))
+            return self._finish(ask, Verdict.failed(_reason_of(error), error))
 
     # -- what the steps share --------------------------------------------------------------------
 
@@ -217,16 +224,22 @@ class Deliverer:
             self._ledger.count("delivery_crashed")
         seconds = retry.after_crash(error, crashes)
         if seconds is None:
-            unsure = ask.doubt is not None
-            return Verdict.failed(
-                record.Reason.UNCONFIRMED if unsure else record.Reason.INTERNAL_ERROR
-            )
+            return self._finish_broken(ask)
         return Verdict(
             status=record.Status.WAITING,
             reason=retry.CRASH.reason,
             wait_seconds=seconds,
             crashes=crashes,
         )
+
+    def _finish_broken(self, ask: asking.Asking) -> Verdict:
+        """Give up on a request that our own code cannot work on; it may not read back either."""
+        try:
+            return self._finish(ask, Verdict.failed(record.Reason.INTERNAL_ERROR))
+        except (errors.LeaseLost, errors.LedgerUnavailable):
+            raise
+        except Exception:
+            return Verdict.failed(record.Reason.UNCONFIRMED)
 
     def _pause(self, seconds: float) -> bool:
         """Wait in place; False when the worker began to shut down meanwhile."""
@@ -264,6 +277,16 @@ def _reason_of(error: errors.WeChatError) -> record.Reason:
         bound = error.errcode != _NOT_BOUND
         return record.Reason.INVALID_AGENT if bound else record.Reason.AGENT_NOT_BOUND
     return _FAILED.get(type(error), record.Reason.GAVE_UP)
+
+
+def _because(ask: asking.Asking, error: BaseException | None) -> str:
+    """The code a settlement rests on where no attempt tells: a refused token, a failed reading."""
+    if isinstance(error, errors.TokenUnavailable):
+        log.warning("token_unavailable", appid=ask.claim.appid, error=str(error), hint=error.hint)
+    errcode = getattr(error, "errcode", None)
+    if errcode is None or errcode == ask.last_errcode:
+        return ""
+    return f"{errcode} {getattr(error, 'errmsg', None) or ''}"[: attempts.MAX_ERRMSG]
 
 
 #: Ends that are a mistake of ours and not the world's.

@@ -121,8 +121,11 @@ POLICIES = (TRANSIENT, AGENT_OFFLINE, TOKEN, RATE_LIMITED, QUOTA, ACCOUNT_BLOCKE
 class Parked(Exception):
     """The next try is too far away to wait in place."""
 
-    def __init__(self, *, reason: record.Reason, seconds: float, strikes: int) -> None:
+    def __init__(
+        self, *, reason: record.Reason, seconds: float, strikes: int, error: BaseException | None
+    ) -> None:
         super().__init__(f"{reason} for {seconds:.1f} s")
+        self.error = error
         self.reason = reason
         self.seconds = seconds
         self.strikes = strikes
@@ -160,6 +163,7 @@ class Inline:
         self._seconds_left = seconds_left
         self._budget = INLINE_SECONDS
         self._policy = TRANSIENT
+        self._error: BaseException | None = None
 
     def run(self, call: Callable[[], T]) -> T:
         """What `call` returns at last.
@@ -172,6 +176,7 @@ class Inline:
         return loop(call)
 
     def _retry(self, state: tenacity.RetryCallState) -> bool:
+        self._error = state.outcome.exception() if state.outcome else None
         for policy in POLICIES:
             if policy.retry(state):
                 self._policy = policy
@@ -195,6 +200,7 @@ class Inline:
                 reason=self._policy.reason,
                 seconds=seconds,
                 strikes=self._history.strikes_after(self._policy),
+                error=self._error,
             )
         self._budget -= seconds
 

@@ -39,9 +39,8 @@ class Runtime:
             timeout_seconds=REDIS_TIMEOUT_SECONDS,
             max_connections=config.concurrency + SPARE_CONNECTIONS,
         )
-        self._transport = transport.Transport(
-            config.api_base_url, timeout_seconds=config.call_timeout_seconds
-        )
+        self._transports: list[transport.Transport] = []
+        self._api = self._open_transport(config.api_base_url)
         self._accounts = {each.appid: self._account(each) for each in config.accounts()}
         self.ledger = ledgers.Ledger(self._client, config)
         self.doorbell = doorbells.Doorbell(app, config.key_prefix)
@@ -65,8 +64,11 @@ class Runtime:
         self.ledger.announce(self.name, about, list(self._accounts))
 
     def refuse(self, entry: bytes, queue: str, why: str) -> None:
-        """Put a broker entry that is none of ours on the dead list."""
-        log.warning("entry_refused", queue=queue, error=why)
+        """Put a broker entry that is none of ours on the dead list.
+
+        The log names the field only: the value behind it is a stranger's, and may be an openid.
+        """
+        log.warning("entry_refused", queue=queue, error=why.partition(": ")[0])
         try:
             self.ledger.bury(entry.decode(errors="replace"), queue=queue, why=why)
         except errors.LedgerUnavailable as error:
@@ -76,12 +78,18 @@ class Runtime:
         """Say goodbye and close every connection."""
         with contextlib.suppress(errors.LedgerUnavailable):
             self.ledger.depart(self.name)
-        self._transport.close()
+        for each in self._transports:
+            each.close()
         self._client.close()
+
+    def _open_transport(self, url: str) -> transport.Transport:
+        opened = transport.Transport(url, timeout_seconds=self._config.call_timeout_seconds)
+        self._transports.append(opened)
+        return opened
 
     def _account(self, account: settings.Account) -> asking.Account:
         return asking.Account(
-            appid=account.appid, transport=self._transport, tokens=self._token_source(account)
+            appid=account.appid, transport=self._api, tokens=self._token_source(account)
         )
 
     def _token_source(self, account: settings.Account) -> tokens.TokenSource:
@@ -91,15 +99,12 @@ class Runtime:
         if account.access_token_file is not None:
             return tokens.FileToken(account.access_token_file)
         if account.access_token_url is not None:
-            via = transport.Transport(
-                account.access_token_url.get_secret_value(),
-                timeout_seconds=self._config.call_timeout_seconds,
-            )
+            via = self._open_transport(account.access_token_url.get_secret_value())
             return shared_token.url_token(via, self._client, prefix=prefix, appid=account.appid)
         if account.appsecret is None:
             raise AssertionError("settings see to it that an account has one source")
         return shared_token.stable_token(
-            self._transport,
+            self._api,
             self._client,
             prefix=prefix,
             appid=account.appid,

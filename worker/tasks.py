@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import celery
@@ -38,5 +39,8 @@ def submit(self: Any, fields: dict[str, Any]) -> None:
     except errors.LedgerUnavailable as error:
         log.error("submit_postponed", error=str(error))
         raise celery.exceptions.Reject(error, requeue=True) from None
+    except Exception as error:  # a bug of ours must not swallow somebody's request
+        here.refuse(json.dumps(fields).encode(), queue, f"a bug of ours: {error!r}")
+        raise
     if request_id:
         deliver(ids=[request_id])

@@ -6,6 +6,8 @@ since each pass takes its ids in one atomic step.
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -26,8 +28,8 @@ TICK_SECONDS: Final = 0.5
 PASS_IDS: Final = 500
 #: A lane with more messages a slot than this is long: what waits in it is not rung again.
 MESSAGES_A_SLOT: Final = 4
-#: Time between two signs of life, in seconds.
-ANNOUNCE_SECONDS: Final = 5.0
+#: Time between two signs of life, two clear-outs, and two tries of a silent broker, in seconds.
+CHORES_SECONDS: Final = 5.0
 
 
 class WaitingRoom:
@@ -45,7 +47,7 @@ class WaitingRoom:
         self._doorbell = doorbell
         self._lane_limit = slots * MESSAGES_A_SLOT
         self._announce = announce
-        self._announce_at = 0.0
+        self._chores_at = 0.0
         self._is_closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="waiting-room", daemon=True)
         self._trouble: str | None = None
@@ -66,16 +68,20 @@ class WaitingRoom:
 
         A silent broker keeps nobody from expiring.
         """
-        self._silence = None
-        if time.monotonic() >= self._announce_at:
-            self._announce()
-            self._announce_at = time.monotonic() + ANNOUNCE_SECONDS
+        if time.monotonic() >= self._chores_at:
+            self._do_chores()
         while self._wake(self._short_lanes()) and not self._is_closing.is_set():
-            pass
-        while self._ledger.purge(PASS_IDS) == PASS_IDS and not self._is_closing.is_set():
             pass
         if self._silence is not None:
             raise self._silence
+
+    def _do_chores(self) -> None:
+        """What need not be done each tick."""
+        self._announce()
+        while self._ledger.purge(PASS_IDS) == PASS_IDS and not self._is_closing.is_set():
+            pass
+        self._silence = None
+        self._chores_at = time.monotonic() + CHORES_SECONDS
 
     def _wake(self, may_ring: dict[request.Lane, bool]) -> bool:
         """One script's worth of due ids; whether more may be due."""
@@ -104,6 +110,10 @@ class WaitingRoom:
         while not self._is_closing.wait(TICK_SECONDS):
             try:
                 self.tick()
+            except errors.SchemaTooNew as error:  # a newer release took over: leave it the ledger
+                log.error("schema_too_new", error=str(error))
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
             except errors.KfsessionError as error:
                 self._note(str(error))
             except Exception:  # a bug must not end the watch for good

@@ -231,7 +231,7 @@ def test_what_nobody_can_wait_for_fails(world: World, codes: list[int], reason: 
     request_id = world.submit(fallbacks=[OTHER] if len(codes) > 1 else []).id
     world.deliver(request_id)
     assert world.outcome(request_id) == ("failed", reason, None)
-    assert world.get(request_id).errcode == codes[-1]
+    assert world.get(request_id).errcode == (UNBOUND if reason == "agent_not_bound" else codes[-1])
 
 
 def test_a_wrong_agent_is_not_asked_again_in_a_later_delivery(world: World) -> None:
@@ -625,7 +625,8 @@ def test_a_bug_with_a_call_under_way_leaves_a_doubt(world: World) -> None:
     assert attempt.error == "unsure"
     for _ in range(4):
         world.again(request_id)
-    assert world.outcome(request_id) == ("failed", "unconfirmed", None)
+    assert world.outcome(request_id) == ("failed", "internal_error", None)
+    assert world.doubt() is None, "it was read back before the end"
 
 
 def test_a_bug_in_one_request_harms_no_other(world: World) -> None:
@@ -905,3 +906,67 @@ def test_a_settled_request_is_logged_once(world: World) -> None:
         (entry,) = [each for each in logs if each["event"] == "request_settled"]
         assert (entry["id"], entry["log_level"]) == (request_id, level)
         assert entry["status"] == world.status(request_id)
+
+
+# -- what a review found ---------------------------------------------------------------------
+
+
+def test_no_call_starts_once_the_worker_shuts_down(world: World) -> None:
+    """A ladder under way is left after the call that runs; the request is queued again."""
+
+    def stops() -> int:
+        world.stopping.set()
+        return OFFLINE
+
+    world.wechat.creates = [stops, 0]
+    request_id = world.submit(fallbacks=[OTHER]).id
+    world.deliver(request_id)
+    assert world.wechat.made == [AGENT]
+    assert world.status(request_id) == "queued"
+    assert world.due_in_seconds(request_id) <= 0  # type: ignore[operator]
+
+
+def test_a_crash_while_a_cancelled_fan_is_read_back_waits_its_back_off(world: World) -> None:
+    """It neither spins nor lasts for ever: five crashes end it."""
+    request_id = world.doubted(OTHER)
+    assert world.ledger.cancel(request_id) == "asked"
+    world.wechat.sessions = [KeyError("ours")]
+    world.deliver(request_id)
+    assert world.status(request_id) == "waiting"
+    assert world.due_in_seconds(request_id) > 1  # type: ignore[operator]
+    for _ in range(4):
+        world.again(request_id)
+    assert world.outcome(request_id) == ("cancelled", "unconfirmed", None)
+
+
+def test_a_code_that_came_without_an_attempt_tells_what_to_do(world: World) -> None:
+    """A refused address is refused at the token call: the record and its hint say so."""
+    world.tokens.failure = errors.TokenUnavailable(
+        "no token", hint="", cause_error=errors.from_errcode(40164, "invalid ip")
+    )
+    request_id = world.submit(ttl_seconds=7200).id
+    world.deliver(request_id)
+    one = world.get(request_id)
+    assert (one.status, one.reason) == ("waiting", "account_blocked")
+    assert (one.errcode, one.errmsg, one.attempts) == (40164, "invalid ip", ())
+    assert "whitelist" in (one.hint or "")
+    world.tokens.failure = None
+    world.again(request_id)
+    assert (world.status(request_id), world.get(request_id).errcode) == ("created", 0)
+
+
+def test_a_strange_code_of_a_read_ends_no_request(world: World) -> None:
+    """Only what create answers can refuse a request for good."""
+    world.wechat.online = errors.from_errcode(99999, "new")  # type: ignore[assignment]
+    request_id = world.submit(kf_account="any", ttl_seconds=7200).id
+    world.deliver(request_id)
+    assert world.outcome(request_id)[:2] == ("waiting", "transient")
+
+
+def test_a_target_that_was_not_asked_does_not_make_it_created(world: World) -> None:
+    """The first agent says that somebody else serves the fan; that it is the second is chance."""
+    world.wechat.creates = [65414]
+    world.wechat.sessions = [OTHER]
+    request_id = world.submit(fallbacks=[OTHER]).id
+    world.deliver(request_id)
+    assert world.outcome(request_id) == ("already_served", None, OTHER)

@@ -58,11 +58,28 @@ def test_each_account_has_its_own_reading(wechat: WeChat) -> None:
     assert wechat.reads == ["wx1:t", "wx2:t"]
 
 
-def test_a_failed_read_is_no_reading(wechat: WeChat) -> None:
-    """The next one asks again, and the error is told."""
+def test_a_failed_read_is_good_for_the_interval_too(
+    wechat: WeChat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everybody who asks meanwhile is told the error, and WeChat is left alone."""
+    now = [100.0]
+    monkeypatch.setattr(presence.time, "monotonic", lambda: now[0])
     who = presence.Presence(5)
     wechat.failure = errors.SystemBusy("x", errcode=-1)
-    with pytest.raises(errors.SystemBusy):
+    for _ in range(3):
+        with pytest.raises(errors.SystemBusy):
+            who.online(account("wx1"), "t")
+    assert len(wechat.reads) == 1
+    wechat.failure = None
+    now[0] += 5
+    assert len(who.online(account("wx1"), "t")) == 1
+
+
+def test_a_rejected_token_is_no_reading(wechat: WeChat) -> None:
+    """With the next token it may work at once."""
+    who = presence.Presence(5)
+    wechat.failure = errors.TokenRejected("x", errcode=40001)
+    with pytest.raises(errors.TokenRejected):
         who.online(account("wx1"), "t")
     wechat.failure = None
     assert len(who.online(account("wx1"), "t")) == 1

@@ -173,7 +173,7 @@ def test_a_sign_of_life_is_given_now_and_then(room: Room, monkeypatch: pytest.Mo
     for _ in range(3):
         room.room.tick()
     assert room.announced == 1
-    now[0] += waiting_room.ANNOUNCE_SECONDS
+    now[0] += waiting_room.CHORES_SECONDS
     room.room.tick()
     assert room.announced == 2
 
@@ -184,9 +184,10 @@ def passes(room: Room, number: int) -> Callable[[], bool]:
 
 @pytest.mark.parametrize("trouble", ["ledger", "broker"])
 def test_something_out_of_reach_is_noted_once_and_so_is_its_return(
-    room: Room, trouble: str
+    room: Room, trouble: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many ticks it lasts; the watch goes on."""
+    """However many ticks it lasts; the watch goes on, and a silent broker is left alone a while."""
+    monkeypatch.setattr(waiting_room, "CHORES_SECONDS", 0.02)
     if trouble == "ledger":
         room.ledger.passes = [AWAY] * 6 + [woken()]
         events = room.watch(passes(room, 10))

@@ -42,9 +42,18 @@ class InvalidSettings(ValueError):
 
 def _check_token_url(value: SecretStr | None) -> SecretStr | None:
     parts = urllib.parse.urlsplit(value.get_secret_value()) if value else None
-    if parts and (parts.scheme not in ("http", "https") or not parts.hostname):
-        raise ValueError("must be an https:// or http:// URL that answers as WeChat's token call")
+    if parts and not _is_safe(parts):
+        raise ValueError(
+            "must be an https:// URL that answers as WeChat's token call; only loopback may be http"
+        )
     return value
+
+
+def _is_safe(url: urllib.parse.SplitResult) -> bool:
+    """Whether secrets may travel to it: over TLS, or not off this machine."""
+    if not url.hostname:
+        return False
+    return url.scheme == "https" or (url.scheme == "http" and _is_loopback(url.hostname))
 
 
 #: Where another system hands out the token; may hold a secret in its query.

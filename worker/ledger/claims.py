@@ -122,3 +122,5 @@ class Settlement:
     strikes: int = 0
     crashes: int = 0
     out: frozenset[str] = frozenset()
+    #: "errcode errmsg" of what it rests on, where no attempt tells.
+    because: str = ""

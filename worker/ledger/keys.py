@@ -17,10 +17,13 @@ alone. Times are integer milliseconds since 1970.
 | fan:<appid>:<openid>     | string | the id of the fan's newest request                         | producers |
 | doubt:<appid>:<openid>   | string | the agent who may have been given this fan unseen          | worker    |
 | key:<appid>:<key>        | string | an idempotency key: "<id> <digest>"; expires               | producers |
+| joined:<id>              | string | the request that a submit under this id joined; an hour    | producers |
 | token:<appid>            | hash   | the account's access token, shared by all workers          | worker    |
 | token:<appid>:lock       | string | who refreshes it now; expires                              | worker    |
+| token:<appid>:forced     | string | a forced refresh was made this minute; expires             | worker    |
+| token:<appid>:forces     | string | how many were forced today; expires                        | worker    |
 | accounts                 | hash   | appid -> when a worker last announced it                   | producers |
-| workers                  | hash   | worker -> JSON {version, slots, at}                        | everybody |
+| workers                  | hash   | worker -> "<at> " and JSON {version, slots}                | everybody |
 | counters                 | hash   | name -> how often something odd was seen                   | everybody |
 | dead                     | list   | newest 1,000 refused broker entries, as JSON               | everybody |
 | schema                   | string | the ledger's layout number                                 | everybody |
@@ -54,6 +57,7 @@ RECORD_FIELDS = {
     "generation": "one more for each retry; absent is 1",
     "key": "idempotency key",
     "metadata": "the producer's JSON, untouched",
+    "because": "errcode and errmsg of what it waits or failed for, where no attempt tells",
     "a0 … a4": "newest attempts: at, target (its place, or =name), errcode, elapsed_ms, error; joined by spaces, - is none",
     "m0 … m4": "of the same attempt: rid, errmsg",
     "fence": "how often it was claimed; a stale claim's write is refused (private)",

@@ -25,8 +25,6 @@ from worker.ledger import scripts as lua
 
 #: How long an idempotency key is kept at least, in ms.
 KEY_MS = 24 * 3600 * 1000
-#: A worker that was killed says no goodbye: it is forgotten after this silence, in ms.
-FORGOTTEN_MS = 3600 * 1000
 #: How many ids of a doorbell one script looks at; more only cost time on the wire.
 CANDIDATES = 8
 
@@ -157,6 +155,7 @@ class Ledger:
             settlement.strikes,
             settlement.crashes,
             "|".join(sorted(settlement.out)),
+            settlement.because,
             len(progress.attempts),
             *_packed(progress, claim.targets),
             *following,
@@ -221,22 +220,11 @@ class Ledger:
 
         Raises SchemaTooNew when a newer release has written this ledger.
         """
-        now_ms = time.time_ns() // 1_000_000
-        with self._scripts.reaching(writes=True), self.client.pipeline() as pipe:
-            pipe.set(self.keys.schema, record.SCHEMA, nx=True)
-            pipe.get(self.keys.schema)
-            if (schema := int(pipe.execute()[1])) > record.SCHEMA:
-                raise errors.SchemaTooNew(
-                    f"the ledger has schema {schema}, this release knows {record.SCHEMA}:"
-                    " upgrade it"
-                )
-            pipe.hset(self.keys.workers, worker, json.dumps({**about, "at": now_ms}))
-            pipe.hgetall(self.keys.workers)
-            for appid in appids:
-                pipe.hset(self.keys.accounts, appid, now_ms)
-            _, workers, *_ = pipe.execute()
-            if gone := _silent_since(workers, now_ms - FORGOTTEN_MS):
-                self.client.hdel(self.keys.workers, *gone)
+        schema = self._scripts.run("announce", record.SCHEMA, worker, json.dumps(about), *appids)
+        if schema > record.SCHEMA:
+            raise errors.SchemaTooNew(
+                f"the ledger has schema {schema}, this release knows {record.SCHEMA}: upgrade it"
+            )
 
     def depart(self, worker: str) -> None:
         """Say that `worker` is gone."""
@@ -282,10 +270,6 @@ class Ledger:
         """Count something odd, for `status` to show."""
         with self._scripts.reaching(writes=True):
             self.client.hincrby(self.keys.counters, name, 1)
-
-
-def _silent_since(workers: Mapping[str, str], at_ms: int) -> list[str]:
-    return [name for name, said in workers.items() if json.loads(said)["at"] < at_ms]
 
 
 def _packed(progress: claims.Progress, targets: Sequence[str]) -> list[lua.Argument]:

@@ -150,7 +150,12 @@ class Reader:
     def workers(self) -> dict[str, dict[str, Any]]:
         """What each worker last said of itself."""
         said = self._client.hgetall(self._keys.workers)
-        return {name: json.loads(text) for name, text in sorted(said.items())}
+        return {name: _worker(said[name]) for name in sorted(said)}
+
+    def now(self) -> datetime.datetime:
+        """The time by the server's clock, which wrote every other time."""
+        seconds, microseconds = self._client.time()
+        return _moment(seconds * 1000 + microseconds / 1000)
 
     def oddities(self) -> dict[str, int]:
         """How often something odd was seen: refused entries, unknown ids, crashes."""
@@ -203,6 +208,11 @@ def _moment(ms: str | float) -> datetime.datetime:
     return datetime.datetime.fromtimestamp(float(ms) / 1000, datetime.UTC)
 
 
+def _worker(said: str) -> dict[str, Any]:
+    at_ms, _, about = said.partition(" ")
+    return {**json.loads(about), "at": int(at_ms)}
+
+
 def _event(position: str, fields: Mapping[str, str]) -> Event:
     return Event(
         position=position,
@@ -224,6 +234,9 @@ def _record(request_id: str, fields: Mapping[str, str]) -> record.Record:
     last = kept[-1] if kept else None
     status = record.Status(fields["status"])
     targets = tuple(fields["targets"].split("|"))
+    errcode, errmsg = (last.errcode, last.errmsg) if last else (None, None)
+    if because := fields.get("because"):
+        errcode, errmsg = int(because.partition(" ")[0]), because.partition(" ")[2] or None
     said = fields["reason"] if status in _HAS_REASON else ""
     needs_hint = (status.is_final and not status.is_success) or status is record.Status.WAITING
     return record.Record(
@@ -237,9 +250,9 @@ def _record(request_id: str, fields: Mapping[str, str]) -> record.Record:
         status=status,
         final=status.is_final,
         reason=record.Reason(said) if said else None,
-        errcode=last.errcode if last else None,
-        errmsg=last.errmsg if last else None,
-        hint=_hint(last, said) if needs_hint else None,
+        errcode=errcode,
+        errmsg=errmsg,
+        hint=_hint(errcode, said) if needs_hint else None,
         served_by=fields.get("served_by"),
         ahead=None,
         attempts=kept,
@@ -256,13 +269,11 @@ def _record(request_id: str, fields: Mapping[str, str]) -> record.Record:
     )
 
 
-def _hint(last: record.Attempt | None, reason: str) -> str | None:
+def _hint(errcode: int | None, reason: str) -> str | None:
     """What a person should do: the reason's own advice, else the code table's."""
     if reason in _ADVICE:
         return _ADVICE[record.Reason(reason)]
-    if last is not None and last.errcode is not None:
-        return errcodes.lookup(last.errcode).hint
-    return None
+    return errcodes.lookup(errcode).hint if errcode else None
 
 
 _ADVICE = {
@@ -272,5 +283,5 @@ _ADVICE = {
     ),
     record.Reason.INTERNAL_ERROR: "A bug of ours: look for delivery_crashed in the worker's log.",
     record.Reason.GAVE_UP: "WeChat kept failing; see the attempts, and retry when it works again.",
-    record.Reason.TOKEN: "No usable access token: check the account's credentials with doctor.",
+    record.Reason.TOKEN: "No usable access token: check the account's credentials; the worker's log says more.",
 }

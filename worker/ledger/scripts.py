@@ -15,7 +15,18 @@ from worker import errors
 
 #: Each script, with the files that are put in front of it.
 _SHARED = {"claim": ("prelude", "claiming"), "settle": ("prelude", "claiming")}
-_NAMES = ("cancel", "claim", "purge", "release", "renew", "retry", "settle", "submit", "wake")
+_NAMES = (
+    "announce",
+    "cancel",
+    "claim",
+    "purge",
+    "release",
+    "renew",
+    "retry",
+    "settle",
+    "submit",
+    "wake",
+)
 
 #: Redis said no, or there was no connection to ask over; "connecting to" tells the rest of these.
 _REFUSED = (
@@ -25,6 +36,10 @@ _REFUSED = (
     redis.exceptions.MaxConnectionsError,
     redis.sentinel.MasterNotFoundError,
 )
+
+#: What Redis answers when it takes no writes now, where redis-py has no class for it. Any other
+#: plain ResponseError is a bug of a script, and surfaces.
+_OUT_OF_ORDER = ("MISCONF", "BUSY", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "DENIED")
 
 Argument = str | int | float
 
@@ -68,6 +83,8 @@ class Scripts:
                 answers = self._pipeline(name, calls)
         refusals = [each for each in answers if isinstance(each, redis.exceptions.RedisError)]
         if refusals:
+            if _is_bug(refusals[0]):
+                raise refusals[0]
             written = len(refusals) < len(answers)
             raise errors.LedgerUnavailable(self._url, _text(refusals[0]), maybe_written=written)
         return answers
@@ -84,10 +101,17 @@ class Scripts:
         try:
             yield
         except (redis.exceptions.RedisError, OSError) as error:
+            if _is_bug(error):
+                raise
             lost = not isinstance(error, _REFUSED) and "connecting to" not in str(error)
             raise errors.LedgerUnavailable(
                 self._url, _text(error), maybe_written=writes and lost
             ) from None
+
+
+def _is_bug(error: Exception) -> bool:
+    is_plain = type(error) is redis.exceptions.ResponseError
+    return is_plain and not str(error).startswith(_OUT_OF_ORDER)
 
 
 def _source(name: str) -> str:

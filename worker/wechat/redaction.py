@@ -16,8 +16,8 @@ _NAMED_SECRET = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 
-#: A fan's name in the query of a URL; all but its first four characters.
-_OPENID = re.compile(r"(?<=openid=)(?P<start>[\w-]{0,4})[\w-]*")
+#: The query of a URL: tokens, secrets of other servers, a fan's name.
+_QUERY = re.compile(r"\?[^\s\"]*")
 
 #: urllib3 writes whole URLs, query and all, to these.
 _CHATTY_LOGGERS = ("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry")
@@ -42,8 +42,7 @@ class _RedactingFilter(logging.Filter):
     """Lets every record pass, but with its text redacted and without its traceback."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        text = _OPENID.sub(r"\g<start>…", redact(record.getMessage()))
-        record.msg, record.args = text, ()
+        record.msg, record.args = redact(_QUERY.sub("?***", record.getMessage())), ()
         record.exc_info = record.exc_text = None
         return True
 

@@ -7,6 +7,7 @@ import pytest
 from tests.unit.ledger import stage as stages
 from tests.unit.ledger.stage import AGENT, APPID, FAN, OTHER
 from worker import errors
+from worker.contract import record
 from worker.ledger import claims
 
 
@@ -260,3 +261,26 @@ def test_released_ids_are_due_at_once_and_others_untouched(stage: stages.Stage) 
     assert stage.client.zscore(stage.keys.due, calling) == due
     stage.ledger.release([])
     stage.check()
+
+
+def test_a_claim_found_again_has_its_whole_lease(stage: stages.Stage) -> None:
+    """The holder counts the lease from its second try, and so must the ledger."""
+    request_id = stage.submit().id
+    stage.claim(request_id)
+    stage.pass_seconds(stage.config.lease_seconds - 1)
+    taken = stage.ledger.claim([request_id], "w1", again=True)
+    assert taken.claim is not None
+    assert stage.due_in_seconds(request_id) > stage.config.lease_seconds - 1  # type: ignore[operator]
+
+
+def test_a_broken_record_stops_nobody(stage: stages.Stage) -> None:
+    """Half a record, from whatever hand, is counted and left out; the others are served."""
+    stage.client.hset(stage.keys.request("broken"), "status", "queued")
+    lane = stage.keys.index(record.Status.QUEUED, "escalation")
+    stage.client.zadd(lane, {"broken": 1})
+    stage.client.zadd(stage.keys.due, {"broken": 1})
+    request_id = stage.submit().id
+    assert stage.wake().taken == 1
+    assert stage.claim(request_id).id == request_id
+    assert stage.reader.oddities()["broken_record"] >= 1
+    stage.client.delete(stage.keys.request("broken"))

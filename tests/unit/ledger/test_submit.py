@@ -280,3 +280,21 @@ def test_ids_sort_by_time_and_differ() -> None:
     assert len(set(ids)) == 1000
     assert all(len(each) == 20 and each.isalnum() and each == each.lower() for each in ids)
     assert [each[:8] for each in ids] == sorted(each[:8] for each in ids)
+
+
+def test_a_join_sent_again_is_the_same_join(stage: stages.Stage) -> None:
+    """Even when what it joined has ended since: the wish was heard once."""
+    first = stage.submit().id
+    assert stage.submit(id="id99999").how == "joined"
+    stage.finish(first, "created")
+    again = stage.submit(id="id99999")
+    assert (again.id, again.how, again.status) == (first, "repeated", "created")
+
+
+def test_an_account_of_a_past_trial_makes_no_choice_hard(stage: stages.Stage) -> None:
+    """Only accounts that a worker serves now count when a submit names none."""
+    stage.ledger.announce("w1", {}, ["default"])
+    stage.pass_seconds(0)
+    stage.client.hset(stage.keys.accounts, "default", 1_000_000_000_000_000 // 1_000)
+    stage.ledger.announce("w2", {}, ["wxreal"])
+    assert stage.get(stage.submit(appid=None).id).appid == "wxreal"

@@ -113,13 +113,16 @@ def test_a_lease_that_ran_out_leaves_a_doubt_and_counts_an_attempt(stage: stages
 
 
 def test_a_lease_without_an_agent_leaves_no_doubt(stage: stages.Stage) -> None:
-    """Where `any` had not been turned into an agent, nobody can have been called."""
+    """Where `any` had not been turned into an agent, nobody can have been called.
+
+    It counts as an attempt all the same: a request that kills its workers must end.
+    """
     request_id = stage.submit(kf_account="any").id
     stage.claim(request_id)
     stage.pass_seconds(stage.config.lease_seconds + 0.1)
     assert stage.wake().lost_leases == (request_id,)
     assert stage.doubt() is None
-    assert stage.get(request_id).attempt_count == 0
+    assert stage.get(request_id).attempt_count == 1
 
 
 def test_a_lost_lease_that_only_read_back_keeps_the_older_doubt(stage: stages.Stage) -> None:

@@ -30,10 +30,10 @@ local function take(rec, holder, lease_ms)
     rec.fence = rec.fence + 1
     move(rec, 'calling', rec.reason)
     redis.call('HSET', key, 'fence', rec.fence, 'holder', holder, 'calling', rec.calling)
-    redis.call('ZADD', BASE .. 'due', NOW + lease_ms, rec.id)
   elseif rec.status ~= 'calling' or v[7] ~= holder then
     return nil -- somebody else has it, or it is not its turn: a doubled doorbell harms nothing
   end
+  redis.call('ZADD', BASE .. 'due', NOW + lease_ms, rec.id)
   return { rec.id, rec.fence, rec.appid, rec.openid, v[1], v[2] or '', rec.calling, doubt or '',
     rec.reason, v[3] or 0, v[4] or 0, v[5] or 0, v[6] or 0, rec.cancel and 1 or 0,
     rec.deadline_at - NOW }

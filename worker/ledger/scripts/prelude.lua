@@ -28,16 +28,20 @@ end
 
 local FINAL = { created = true, already_served = true, failed = true, expired = true, cancelled = true }
 
+local function count(name) redis.call('HINCRBY', BASE .. 'counters', name, 1) end
+
 local function load(id)
   local v = redis.call('HMGET', record_key(id), 'status', 'reason', 'lane', 'submitted_at', 'appid',
     'openid', 'deadline_at', 'fence', 'updated_at', 'cancel', 'calling')
   if not v[1] then return nil end
+  if not (v[3] and v[4] and v[5] and v[6] and v[7] and v[9]) then -- not written by us
+    count('broken_record')
+    return nil
+  end
   return { id = id, status = v[1], reason = v[2] or '', lane = v[3], submitted_at = v[4], appid = v[5],
     openid = v[6], deadline_at = tonumber(v[7]), fence = tonumber(v[8] or 0),
     updated_at = tonumber(v[9]), cancel = v[10], calling = v[11] or '' }
 end
-
-local function count(name) redis.call('HINCRBY', BASE .. 'counters', name, 1) end
 
 -- One change of state: record, index and event in the same step.
 local function move(rec, status, reason)

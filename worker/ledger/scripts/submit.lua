@@ -6,9 +6,21 @@ local id, appid, openid, targets, lane = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARG
 local ttl_ms, key, digest, metadata = tonumber(ARGV[7]), ARGV[8], ARGV[9], ARGV[10]
 local key_ms = tonumber(ARGV[11])
 
+-- A worker announces its accounts every few seconds; one it has not for so long may be a trial's.
+local ALIVE_MS = 60 * 1000
 local accounts = BASE .. 'accounts'
+
+local function choices()
+  local said, known, alive = redis.call('HGETALL', accounts), {}, {}
+  for i = 1, #said, 2 do
+    known[#known + 1] = said[i]
+    if NOW - tonumber(said[i + 1]) < ALIVE_MS then alive[#alive + 1] = said[i] end
+  end
+  return #alive > 0 and alive or known
+end
+
 if appid == '' then
-  local known = redis.call('HKEYS', accounts)
+  local known = choices()
   if #known ~= 1 then return { 'refused', 'which_account', table.concat(known, ', ') } end
   appid = known[1]
 elseif redis.call('HLEN', accounts) > 0 and redis.call('HEXISTS', accounts, appid) == 0 then
@@ -24,10 +36,14 @@ local function keep_key(rec)
   keep_until(rec, kept_until)
 end
 
-local mine = load(id)
+-- An id that joined stands for the request it joined, for as long as a lost reply is sent again.
+local JOINED_MS = 3600 * 1000
+local joined_key = BASE .. 'joined:' .. id
+
+local mine = load(redis.call('GET', joined_key) or id)
 if mine then -- sent again because the reply was lost
   if mine.openid ~= openid or mine.appid ~= appid then return { 'refused', 'id_taken', id } end
-  return { 'repeated', id, mine.status }
+  return { 'repeated', mine.id, mine.status }
 end
 if key ~= '' then
   local used = redis.call('GET', key_name)
@@ -62,6 +78,7 @@ if live and not FINAL[live.status] then -- one live request per fan: join it
   end
   keep_own_key(live)
   keep_key(live)
+  redis.call('SET', joined_key, live.id, 'PX', JOINED_MS)
   return { 'joined', live.id, live.status }
 end
 

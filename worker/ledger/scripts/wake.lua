@@ -20,10 +20,8 @@ end
 
 -- The lease ran out: the worker may have called, so the fan is unsure and the attempt counts.
 local function take_back(rec)
-  if rec.calling ~= '' then
-    set_doubt(rec, rec.calling)
-    redis.call('HINCRBY', record_key(rec.id), 'attempts', 1)
-  end
+  if rec.calling ~= '' then set_doubt(rec, rec.calling) end
+  redis.call('HINCRBY', record_key(rec.id), 'attempts', 1)
   redis.call('HINCRBY', record_key(rec.id), 'fence', 1)
   lost[#lost + 1] = rec.id
   queue(rec, NOW)
