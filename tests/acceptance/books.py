@@ -8,6 +8,8 @@ from ops.chaos import trial
 from tests.acceptance import processes
 from worker.contract import record, request
 
+#: Kinds of keys that empty or expire by themselves.
+_KINDS = ("index:", "token:", "joined:")
 #: Structures that stand alone; everything else has to belong to a record.
 _LASTING = ("events", "retention", "accounts", "workers", "counters", "dead", "schema")
 _SOON_SECONDS = 15.0
