@@ -15,6 +15,9 @@ from worker.contract import broker, request, settings
 #: Most ids one message carries; an escalation rides alone, since a person waits for it.
 IDS_A_MESSAGE = {request.Lane.ESCALATION: 1, request.Lane.BATCH: 50}
 
+#: Longest wait for one of the pool's connections, in seconds.
+_POOL_SECONDS = 5
+
 #: What a broker that is away, frozen or full can raise.
 _BROKER_ERRORS = (kombu.exceptions.KombuError, redis.exceptions.RedisError, OSError)
 
@@ -52,7 +55,10 @@ class Doorbell:
         """
         chunks = list(_chunks(ids, IDS_A_MESSAGE[lane]))
         try:
-            with self._app.producer_pool.acquire(block=True) as producer, producer.batch(100):
+            with (
+                self._app.producer_pool.acquire(block=True, timeout=_POOL_SECONDS) as producer,
+                producer.batch(100),
+            ):
                 for chunk in chunks:
                     self._app.send_task(
                         broker.DELIVER,
@@ -71,7 +77,7 @@ class Doorbell:
     def length(self, lane: request.Lane) -> int:
         """How many messages wait in the lane's queue."""
         try:
-            with self._app.pool.acquire(block=True) as connection:
+            with self._app.pool.acquire(block=True, timeout=_POOL_SECONDS) as connection:
                 channel = connection.default_channel
                 return int(channel.queue_declare(self._queues[lane]).message_count)
         except _BROKER_ERRORS as error:

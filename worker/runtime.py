@@ -129,11 +129,6 @@ def start(config: settings.Settings, app: celery.Celery) -> Runtime:
     that is away only delays the announcement: the waiting room repeats it.
     """
     global _current
-    if not config.accounts():
-        raise settings.InvalidSettings(
-            "KF_APPSECRET: missing; a worker needs KF_APPID and KF_APPSECRET, an access token"
-            " (KF_ACCESS_TOKEN…), or KF_ACCOUNTS_FILE"
-        )
     _current = Runtime(config, app)
     try:
         _current.announce()

@@ -13,11 +13,7 @@ _BROKE = 1
 def up() -> None:
     """Run the whole system here: a worker, and an embedded Valkey unless KF_REDIS_URL is set."""
     config = settings.load()
-    if not config.accounts():
-        raise settings.InvalidSettings(
-            "KF_APPSECRET: missing; set KF_APPID and KF_APPSECRET, an access token"
-            " (KF_ACCESS_TOKEN…), or KF_ACCOUNTS_FILE"
-        )
+    config.accounts()  # raises what is wrong with them before anything is started
     from ops.stack import lock, parts, real
     from producers import terminal
 

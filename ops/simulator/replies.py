@@ -49,7 +49,7 @@ ERRMSG = {
 }
 
 
-class Refused(Exception):  # noqa: N818 - it is an answer, not an error of the simulator
+class Refused(Exception):
     """The call is answered with an errcode other than 0; `detail` goes behind the text."""
 
     def __init__(self, errcode: int, detail: str = "") -> None:

@@ -89,6 +89,6 @@ def _check_keys(of: processes.Deployment, records: list[record.Record]) -> None:
     left = {
         key
         for key in ours - known
-        if not key.startswith((f"{of.keys.base}index:", f"{of.keys.base}token:"))
+        if not key.startswith(tuple(of.keys.base + kind for kind in _KINDS))
     }
     assert left == set()

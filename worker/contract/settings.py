@@ -186,14 +186,17 @@ class Settings(pydantic_settings.BaseSettings):
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     def accounts(self) -> tuple[Account, ...]:
-        """The accounts a worker serves; empty when no credentials are set.
+        """The accounts a worker serves.
 
-        Raises InvalidSettings when the accounts file, or the mix of credentials, is wrong.
+        Raises InvalidSettings when there are none, or the accounts file is wrong.
         """
         if self.accounts_file is not None:
             return _read_accounts(self.accounts_file)
         if not self._credentials():
-            return ()
+            raise InvalidSettings(
+                "KF_APPSECRET: missing; a worker needs KF_APPID and KF_APPSECRET, an access token"
+                " (KF_ACCESS_TOKEN…), or KF_ACCOUNTS_FILE"
+            )
         try:
             return (Account(appid=self.appid or "default", **self._credentials()),)
         except pydantic.ValidationError as error:

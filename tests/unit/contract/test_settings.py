@@ -50,7 +50,8 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert (config.call_timeout_seconds, config.submit_timeout_seconds) == (10, 2)
     assert (config.presence_seconds, config.retention_hours) == (5, 168)
     assert (config.log_format, config.log_level) == (None, "INFO")
-    assert config.accounts() == ()
+    with pytest.raises(settings.InvalidSettings, match="KF_APPSECRET: missing"):
+        config.accounts()
     assert config.default_ttl_seconds("escalation") == 1800
     assert config.default_ttl_seconds("batch") == 28800
 
