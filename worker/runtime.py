@@ -11,7 +11,7 @@ import threading
 import celery
 import structlog
 
-from worker import asking, delivery, errors, presence, waiting_room
+from worker import asking, deliverer, errors, presence, waiting_room
 from worker import doorbell as doorbells
 from worker.contract import settings
 from worker.ledger import connection
@@ -44,7 +44,7 @@ class Runtime:
         self._accounts = {each.appid: self._account(each) for each in config.accounts()}
         self.ledger = ledgers.Ledger(self._client, config)
         self.doorbell = doorbells.Doorbell(app, config.key_prefix)
-        self.deliverer = delivery.Deliverer(
+        self.deliverer = deliverer.Deliverer(
             self.ledger,
             self._accounts,
             config,

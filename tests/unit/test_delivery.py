@@ -12,7 +12,7 @@ import structlog.testing
 
 from tests.unit.ledger import stage as stages
 from tests.unit.ledger.stage import AGENT, APPID, FAN, OTHER
-from worker import asking, delivery, errors, retry
+from worker import asking, deliverer, errors, retry
 from worker.ledger import claims
 from worker.wechat import agents
 
@@ -118,7 +118,7 @@ class World(stages.Stage):
             transport=self.wechat,  # type: ignore[arg-type]
             tokens=self.tokens,
         )
-        self.deliverer = delivery.Deliverer(
+        self.deliverer = deliverer.Deliverer(
             self.ledger,
             {APPID: account},
             self.config,
@@ -707,7 +707,7 @@ def test_no_further_request_is_started_after_ten_seconds(
     """The rest of the doorbell is due again at once."""
     ids = [world.submit(f"o{n}", lane="batch").id for n in range(4)]
     now = [0.0]
-    monkeypatch.setattr(delivery.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(deliverer.time, "monotonic", lambda: now[0])
 
     def slow() -> int:
         now[0] += 6

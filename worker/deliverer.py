@@ -1,0 +1,185 @@
+"""Takes a doorbell's ids, claims one after the other, and writes what each delivery came to."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import structlog
+
+from worker import asking, delivery, errors, retry
+from worker.contract import record, settings
+from worker.ledger import attempts, claims
+from worker.ledger import ledger as ledgers
+from worker.wechat import agents
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+#: No further request of a doorbell is started after this many seconds.
+DOORBELL_SECONDS = 10.0
+
+#: Ends that are a mistake of ours and not the world's.
+_OURS = frozenset({record.Reason.BAD_REQUEST, record.Reason.INTERNAL_ERROR})
+
+
+class Deliverer:
+    """Works through doorbells; one for all slots of a process.
+
+    `accounts` are those this worker has credentials for; `stopping` is set once the worker shuts
+    down: running calls end, nothing new starts.
+    """
+
+    def __init__(
+        self,
+        ledger: ledgers.Ledger,
+        accounts: dict[str, asking.Account],
+        config: settings.Settings,
+        *,
+        online: Callable[[asking.Account, str], tuple[agents.OnlineAgent, ...]],
+        stopping: threading.Event,
+    ) -> None:
+        self._ledger = ledger
+        self._accounts = accounts
+        self._online = online
+        self._stopping = stopping
+        self._call_seconds = config.call_timeout_seconds
+
+    def deliver(self, ids: Sequence[str]) -> int:
+        """Settle what can be claimed of `ids`, any waiting escalation first; returns how many."""
+        holder = uuid.uuid4().hex[:16]
+        ends = time.monotonic() + DOORBELL_SECONDS
+        settled = 0
+        rest: Sequence[str] = ids
+        claim: claims.Claim | None = None
+        while claim or (rest and not self._is_over(ends)):
+            if claim is None:
+                taken = self._claim(rest, holder, ends)
+            else:
+                taken = self._settle(claim, rest, holder, ends)
+                settled += taken.settled
+            _report(taken, claim)
+            claim, rest = taken.claim, taken.rest
+        self._ledger.release(rest)
+        return settled
+
+    def _is_over(self, ends: float) -> bool:
+        return self._stopping.is_set() or time.monotonic() >= ends
+
+    def _claim(self, ids: Sequence[str], holder: str, ends: float) -> claims.Taken:
+        return self._reach(
+            ends - time.monotonic(),
+            lambda again: self._ledger.claim(ids, holder, again=again),
+        )
+
+    def _settle(
+        self, claim: claims.Claim, rest: Sequence[str], holder: str, ends: float
+    ) -> claims.Taken:
+        """Bring one request to a verdict and write it; the same step takes the next request."""
+        ask = self._asking(claim)
+        try:
+            verdict = delivery.Delivery(ask, pause=self._pause).run()
+        except errors.LeaseLost:
+            return claims.Taken(claim=None, rest=tuple(rest), settled=False)
+        if verdict.crashes:
+            with contextlib.suppress(errors.LedgerUnavailable):
+                self._ledger.count("delivery_crashed")
+        settlement = _settlement(ask, verdict)
+        taken = self._reach(
+            ask.claim.lease_left_seconds(),
+            lambda again: self._ledger.settle(
+                ask.claim,
+                settlement,
+                rest,
+                holder,
+                take_next=not self._is_over(ends),
+                again=again,
+            ),
+        )
+        _log_settlement(ask.claim, settlement)
+        return taken
+
+    def _asking(self, claim: claims.Claim) -> asking.Asking:
+        return asking.Asking(
+            claim,
+            self._accounts.get(claim.appid),
+            online=self._online,
+            renew=self._renew,
+            is_stopping=self._stopping.is_set,
+            call_seconds=self._call_seconds,
+        )
+
+    def _pause(self, seconds: float) -> bool:
+        """Wait in place; False when the worker began to shut down meanwhile."""
+        return not self._stopping.wait(seconds)
+
+    def _renew(
+        self, claim: claims.Claim, kf_account: str, progress: claims.Progress
+    ) -> claims.Claim:
+        return self._reach(
+            claim.lease_left_seconds(), lambda _: self._ledger.renew(claim, kf_account, progress)
+        )
+
+    def _reach(self, seconds: float, step: Callable[[bool], T]) -> T:
+        """Take a step in the ledger, again and again while Redis is away and the time lasts."""
+        loop = retry.reaching_ledger(seconds)
+        tries = 0
+
+        def once() -> T:
+            nonlocal tries
+            tries += 1
+            return step(tries > 1)
+
+        return loop(once)
+
+
+def _settlement(ask: asking.Asking, verdict: delivery.Verdict) -> claims.Settlement:
+    return claims.Settlement(
+        status=verdict.status,
+        reason=verdict.reason,
+        served_by=verdict.served_by,
+        wait_seconds=verdict.wait_seconds,
+        strikes=verdict.strikes,
+        crashes=verdict.crashes,
+        out=frozenset(ask.out),
+        because=_because(ask, verdict.error),
+        progress=ask.progress,
+    )
+
+
+def _because(ask: asking.Asking, error: BaseException | None) -> str:
+    """The code a settlement rests on where no attempt tells: a refused token, a failed reading."""
+    if isinstance(error, errors.TokenUnavailable):
+        log.warning("token_unavailable", appid=ask.claim.appid, error=str(error), hint=error.hint)
+    errcode = getattr(error, "errcode", None)
+    if errcode is None or errcode == ask.last_errcode:
+        return ""
+    return f"{errcode} {getattr(error, 'errmsg', None) or ''}"[: attempts.MAX_ERRMSG]
+
+
+def _report(taken: claims.Taken, claim: claims.Claim | None) -> None:
+    if claim is not None and not taken.settled:
+        log.warning("lease_lost", id=claim.id)
+    for unknown in taken.unknown:
+        log.warning("doorbell_unknown_id", id=unknown)
+
+
+def _log_settlement(claim: claims.Claim, settlement: claims.Settlement) -> None:
+    log.log(
+        logging.ERROR if settlement.reason in _OURS else logging.INFO,
+        "request_settled",
+        id=claim.id,
+        appid=claim.appid,
+        openid=claim.openid,
+        status=settlement.status,
+        reason=settlement.reason,
+        served_by=settlement.served_by,
+        wait_seconds=round(settlement.wait_seconds, 1),
+        api_calls=settlement.progress.api_calls,
+    )
