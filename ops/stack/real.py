@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ops.stack import embedded, ending, lock, parts
 from producers import terminal
-from worker.contract import settings
+from worker.contract import settings, urls
 
 HOME = Path(".kfsession")
 _LOCK = HOME / "up.lock"
@@ -43,7 +43,7 @@ def run(config: settings.Settings) -> None:
             environment["KF_REDIS_URL"] = valkey.wait_for(
                 lambda: embedded.announced_url(settings.EMBEDDED_FILE), embedded.START_SECONDS
             )
-        url = settings.redact_url(environment.get("KF_REDIS_URL") or config.ledger_url)
+        url = urls.redact(environment.get("KF_REDIS_URL") or config.ledger_url)
         _show("up", f"ledger {url}; WeChat {config.api_base_url}; Ctrl-C ends it")
         worker = parts.Part(
             "worker",

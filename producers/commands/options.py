@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from producers import moments, producer, terminal
-from worker.contract import record, request, settings
+from worker.contract import record, request, settings, urls
 
 
 class WrongInput(TyperException):
@@ -58,7 +58,7 @@ def opened() -> Iterator[producer.SessionProducer]:
     """The producer of the environment's settings; says which ledger it is when nobody chose one."""
     config = settings.load()
     if config.redis_url is None:
-        url = settings.redact_url(config.ledger_url)
+        url = urls.redact(config.ledger_url)
         terminal.say(f"ledger: {url} (KF_REDIS_URL is not set)")
     with producer.SessionProducer(config) as opened_producer:
         yield opened_producer

@@ -12,7 +12,7 @@ from typing import Any
 import kombu
 import redis.connection
 
-from worker.contract import request, settings
+from worker.contract import request, settings, urls
 
 #: The two tasks; plain Celery clients script against these names.
 DELIVER, SUBMIT = "kfsession.deliver", "kfsession.submit"
@@ -75,7 +75,7 @@ def _transport_options(config: settings.Settings) -> dict[str, Any]:
         "priority_steps": [0],
         "queue_order_strategy": "priority",
     }
-    if parts := settings.sentinel_parts(config.celery_url):
+    if parts := urls.sentinel_parts(config.celery_url):
         options |= {"master_name": parts[1], "sentinel_kwargs": {"socket_timeout": 5}}
     return options
 
@@ -98,7 +98,7 @@ def _kombu_url(url: str) -> str:
         path, _, query = url.removeprefix("unix://").partition("?")
         (number,) = urllib.parse.parse_qs(query).get("db", ["0"])
         return f"redis+socket://{path}?virtual_host={number}"
-    if parts := settings.sentinel_parts(url):
+    if parts := urls.sentinel_parts(url):
         hosts, _, database, password = parts
         login = f":{urllib.parse.quote(password, safe='')}@" if password else ""
         return ";".join(f"sentinel://{login}{host}:{port}/{database}" for host, port in hosts)

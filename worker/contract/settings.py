@@ -7,10 +7,8 @@ variable. Secrets are `SecretStr`, so that no repr or log shows them; each can c
 from __future__ import annotations
 
 import functools
-import ipaddress
 import json
 import os
-import re
 import tomllib
 import urllib.parse
 from pathlib import Path
@@ -19,6 +17,8 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 import pydantic_settings
 from pydantic import Field, SecretStr
+
+from worker.contract import urls
 
 #: Where `kfsession up` says which embedded server this directory runs: {"url": …, "pid": …}.
 EMBEDDED_FILE = Path(".kfsession/ledger.json")
@@ -29,11 +29,6 @@ DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
 _IN_FILES = ("appsecret", "redis_url", "broker_url")
 #: Values that no message shows; what a validator says of them it has redacted.
 _HIDDEN = {*_IN_FILES, "access_token", "access_token_url", "api_base_url"}
-_REDIS_SCHEMES = ("redis", "rediss", "unix", "sentinel")
-#: redis-py takes a database that is no number for 0, and fails late on a wrong port.
-_REDIS_URL = re.compile(
-    r"rediss?://(?:[^/]*@)?(?:\[[^]]+\]|[^:/@?]+)(?::\d{1,5})?(?:/\d*)?(?:\?.*)?"
-)
 
 
 class InvalidSettings(ValueError):
@@ -42,18 +37,11 @@ class InvalidSettings(ValueError):
 
 def _check_token_url(value: SecretStr | None) -> SecretStr | None:
     parts = urllib.parse.urlsplit(value.get_secret_value()) if value else None
-    if parts and not _is_safe(parts):
+    if parts and not urls.is_safe(parts):
         raise ValueError(
             "must be an https:// URL that answers as WeChat's token call; only loopback may be http"
         )
     return value
-
-
-def _is_safe(url: urllib.parse.SplitResult) -> bool:
-    """Whether secrets may travel to it: over TLS, or not off this machine."""
-    if not url.hostname:
-        return False
-    return url.scheme == "https" or (url.scheme == "http" and _is_loopback(url.hostname))
 
 
 #: Where another system hands out the token; may hold a secret in its query.
@@ -147,17 +135,7 @@ class Settings(pydantic_settings.BaseSettings):
     def _check_redis_url(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None:
             return None
-        url = value.get_secret_value()
-        if url.partition("://")[0] not in _REDIS_SCHEMES or "://" not in url:
-            raise ValueError(
-                f"{redact_url(url)!r} must start with redis://, rediss://, unix:// or sentinel://"
-            )
-        if url.startswith("redis") and not _REDIS_URL.fullmatch(url):
-            raise ValueError(
-                f"{redact_url(url)!r} is not redis://[[user]:password@]host[:port][/database]"
-            )
-        if url.startswith("sentinel://") and not sentinel_parts(url):
-            raise ValueError("sentinel://:password@host1:26379,host2:26379/NAME/0 is the form")
+        urls.check_redis(value.get_secret_value())
         return value
 
     @pydantic.field_validator("api_base_url")
@@ -166,8 +144,8 @@ class Settings(pydantic_settings.BaseSettings):
         parts = urllib.parse.urlsplit(value)
         _ = parts.port  # raises when it is no port
         if parts.username or parts.password or parts.query or parts.fragment or not parts.hostname:
-            raise ValueError(f"{redact_url(value)!r} must be scheme://host[:port] and no more")
-        if parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname)):
+            raise ValueError(f"{urls.redact(value)!r} must be scheme://host[:port] and no more")
+        if urls.is_safe(parts):
             return value.rstrip("/")
         raise ValueError(f"{value!r} must be https; only loopback may be asked over http")
 
@@ -230,41 +208,6 @@ def load(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except pydantic.ValidationError as error:
         raise InvalidSettings(_message(error)) from None
-
-
-def sentinel_parts(url: str) -> tuple[list[tuple[str, int]], str, int, str | None] | None:
-    """Split a sentinel URL into hosts, master name, database and password; None if malformed."""
-    form = re.fullmatch(
-        r"sentinel://(?::(?P<pw>[^@]*)@)?(?P<hosts>[^/@]+)/(?P<name>[^/]+)(?:/(?P<db>\d+))?", url
-    )
-    if form is None:
-        return None
-    hosts = []
-    for each in form["hosts"].split(","):
-        host, _, port = each.rpartition(":") if ":" in each else (each, "", "26379")
-        if not host or not port.isdigit():
-            return None
-        hosts.append((host, int(port)))
-    password = urllib.parse.unquote(form["pw"]) if form["pw"] else None
-    return hosts, form["name"], int(form["db"] or 0), password
-
-
-def redact_url(url: str) -> str:
-    """`url` without its password and query, fit for a person's eyes."""
-    scheme, _, rest = url.partition("://")
-    if "@" in rest.partition("?")[2]:  # nobody can tell where its password ends
-        return f"{scheme}://***"
-    _, at, place = rest.partition("?")[0].rpartition("@")
-    return f"{scheme}://{'***@' if at else ''}{place}"
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _embedded_url() -> str | None:

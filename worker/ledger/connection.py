@@ -9,7 +9,7 @@ import redis.backoff
 import redis.retry
 import redis.sentinel
 
-from worker.contract import settings
+from worker.contract import urls
 
 
 def connect(url: str, *, timeout_seconds: float, max_connections: int) -> redis.Redis:
@@ -26,7 +26,7 @@ def connect(url: str, *, timeout_seconds: float, max_connections: int) -> redis.
     }
     if not url.startswith("unix://"):
         options |= {"socket_connect_timeout": timeout_seconds, "socket_keepalive": True}
-    parts = settings.sentinel_parts(url)
+    parts = urls.sentinel_parts(url)
     if parts is None:
         return redis.Redis.from_url(url, **options)
     hosts, name, database, password = parts

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.contract import settings
+from worker.contract import settings, urls
 
 SECRET = "s3cr3t-PLANTED"
 
@@ -172,7 +172,7 @@ def test_no_secret_is_in_a_repr_or_a_dump(monkeypatch: pytest.MonkeyPatch) -> No
 )
 def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
     """Whatever characters it holds."""
-    assert settings.redact_url(url) == shown
+    assert urls.redact(url) == shown
 
 
 # -- files -----------------------------------------------------------------------------------

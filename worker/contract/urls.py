@@ -1,0 +1,67 @@
+"""Takes a URL out of the settings apart: is it one we can use, and what of it may be shown."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import urllib.parse
+
+_REDIS_SCHEMES = ("redis", "rediss", "unix", "sentinel")
+#: redis-py takes a database that is no number for 0, and fails late on a wrong port.
+_REDIS_URL = re.compile(
+    r"rediss?://(?:[^/]*@)?(?:\[[^]]+\]|[^:/@?]+)(?::\d{1,5})?(?:/\d*)?(?:\?.*)?"
+)
+
+
+def check_redis(url: str) -> None:
+    """Raise ValueError, with the mend, when `url` is none of redis, rediss, unix and sentinel."""
+    if url.partition("://")[0] not in _REDIS_SCHEMES or "://" not in url:
+        raise ValueError(
+            f"{redact(url)!r} must start with redis://, rediss://, unix:// or sentinel://"
+        )
+    if url.startswith("redis") and not _REDIS_URL.fullmatch(url):
+        raise ValueError(f"{redact(url)!r} is not redis://[[user]:password@]host[:port][/database]")
+    if url.startswith("sentinel://") and not sentinel_parts(url):
+        raise ValueError("sentinel://:password@host1:26379,host2:26379/NAME/0 is the form")
+
+
+def sentinel_parts(url: str) -> tuple[list[tuple[str, int]], str, int, str | None] | None:
+    """Split a sentinel URL into hosts, master name, database and password; None if malformed."""
+    form = re.fullmatch(
+        r"sentinel://(?::(?P<pw>[^@]*)@)?(?P<hosts>[^/@]+)/(?P<name>[^/]+)(?:/(?P<db>\d+))?", url
+    )
+    if form is None:
+        return None
+    hosts = []
+    for each in form["hosts"].split(","):
+        host, _, port = each.rpartition(":") if ":" in each else (each, "", "26379")
+        if not host or not port.isdigit():
+            return None
+        hosts.append((host, int(port)))
+    password = urllib.parse.unquote(form["pw"]) if form["pw"] else None
+    return hosts, form["name"], int(form["db"] or 0), password
+
+
+def redact(url: str) -> str:
+    """`url` without its password and query, fit for a person's eyes."""
+    scheme, _, rest = url.partition("://")
+    if "@" in rest.partition("?")[2]:  # nobody can tell where its password ends
+        return f"{scheme}://***"
+    _, at, place = rest.partition("?")[0].rpartition("@")
+    return f"{scheme}://{'***@' if at else ''}{place}"
+
+
+def is_safe(url: urllib.parse.SplitResult) -> bool:
+    """Whether secrets may travel to it: over TLS, or not off this machine."""
+    if not url.hostname:
+        return False
+    return url.scheme == "https" or (url.scheme == "http" and _is_loopback(url.hostname))
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
