@@ -15,8 +15,8 @@ from typing import Any
 
 import redis
 
-from worker.contract import errcodes, record, request
-from worker.ledger import attempts, keys
+from worker.contract import record, request
+from worker.ledger import attempts, hints, keys
 
 #: How many records one round trip reads.
 _PAGE = 200
@@ -238,7 +238,6 @@ def _record(request_id: str, fields: Mapping[str, str]) -> record.Record:
     if because := fields.get("because"):
         errcode, errmsg = int(because.partition(" ")[0]), because.partition(" ")[2] or None
     said = fields["reason"] if status in _HAS_REASON else ""
-    needs_hint = (status.is_final and not status.is_success) or status is record.Status.WAITING
     return record.Record(
         id=request_id,
         schema_=record.SCHEMA,
@@ -252,7 +251,7 @@ def _record(request_id: str, fields: Mapping[str, str]) -> record.Record:
         reason=record.Reason(said) if said else None,
         errcode=errcode,
         errmsg=errmsg,
-        hint=_hint(errcode, said) if needs_hint else None,
+        hint=hints.what_to_do(status, said, errcode),
         served_by=fields.get("served_by"),
         ahead=None,
         attempts=kept,
@@ -267,21 +266,3 @@ def _record(request_id: str, fields: Mapping[str, str]) -> record.Record:
         key=fields.get("key"),
         metadata=json.loads(fields["metadata"]) if "metadata" in fields else None,
     )
-
-
-def _hint(errcode: int | None, reason: str) -> str | None:
-    """What a person should do: the reason's own advice, else the code table's."""
-    if reason in _ADVICE:
-        return _ADVICE[record.Reason(reason)]
-    return errcodes.lookup(errcode).hint if errcode else None
-
-
-_ADVICE = {
-    record.Reason.AGENT_OFFLINE: errcodes.lookup(65415).hint,
-    record.Reason.UNCONFIRMED: (
-        "Look in WeChat whether this fan has a session: a call was lost and could not be read back."
-    ),
-    record.Reason.INTERNAL_ERROR: "A bug of ours: look for delivery_crashed in the worker's log.",
-    record.Reason.GAVE_UP: "WeChat kept failing; see the attempts, and retry when it works again.",
-    record.Reason.TOKEN: "No usable access token: check the credentials; see the worker's log.",
-}
