@@ -24,6 +24,8 @@ from worker import errors
 from worker.contract import request, settings
 
 DONE, BROKE, WRONG_INPUT, OUT_OF_REACH = 0, 1, 2, 3
+#: Longest line about what went wrong, in characters: part of it may be the user's own input.
+MAX_TALK = 1000
 INTERRUPTED = 128 + signal.SIGINT
 
 app = typer.Typer(
@@ -45,7 +47,7 @@ app.command("up")(up.up)
 
 @app.command()
 def simulate(
-    port: Annotated[int, typer.Option(help="0 is any free one.")] = 8080,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 is any free one.")] = 8080,
     host: Annotated[str, typer.Option()] = "127.0.0.1",
     scenario_file: Annotated[
         Path | None, typer.Option("--scenario", metavar="FILE", help="TOML.")
@@ -78,6 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: Sequence[str]) -> int:
+    for place, argument in enumerate(arguments, start=1):
+        if not argument.isascii() and any("\ud800" <= each <= "\udfff" for each in argument):
+            return _fail(f"argument {place} is not UTF-8: give it in UTF-8", WRONG_INPUT)
     try:
         ended = app(list(arguments), prog_name="kfsession", standalone_mode=False)
         sys.stdout.flush()
@@ -90,6 +95,8 @@ def _run(arguments: Sequence[str]) -> int:
         return _fail(error, WRONG_INPUT)
     except errors.KfsessionError as error:
         return _fail(error, BROKE)
+    except OSError as error:  # a file that can be opened but not read, a full disk
+        return _fail(f"{error.filename or 'reading or writing'}: {error.strerror}", BROKE)
     except TyperException as error:
         return _fail(error.format_message(), error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
@@ -98,5 +105,6 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _fail(why: object, exit_status: int) -> int:
-    terminal.say(f"kfsession: {why}")
+    text = str(why)
+    terminal.say(f"kfsession: {text if len(text) <= MAX_TALK else text[:MAX_TALK] + ' …'}")
     return exit_status

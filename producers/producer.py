@@ -72,7 +72,7 @@ class SessionProducer:
         """
         until = time.monotonic() + self._config.submit_timeout_seconds
         checked = chunks.checked(fields if wish is None else wish)
-        request_id = _checked_id(id) if id else ledger.new_id()
+        request_id = ledger.new_id() if id is None else _checked_id(id)
         current = self._link()
         try:
             receipt = current.write(lambda: current.ledger.submit(checked, request_id))

@@ -157,6 +157,7 @@ def _because(ask: asking.Asking, error: BaseException | None) -> str:
     """The code a settlement rests on where no attempt tells: a refused token, a failed reading."""
     if isinstance(error, errors.TokenUnavailable):
         log.warning("token_unavailable", appid=ask.claim.appid, error=str(error), hint=error.hint)
+        return f"- {error}"[: attempts.MAX_ERRMSG]
     errcode = getattr(error, "errcode", None)
     if errcode is None or errcode == ask.last_errcode:
         return ""

@@ -66,7 +66,10 @@ def check(raw: bytes, queue: str) -> bytes:
         ) from None
     if not isinstance(task_id, str) or not _TASK_ID.fullmatch(task_id):
         raise Refused("headers.id is no task id")
-    return _message(task, task_id, _sole_argument(task, args, kwargs), queue, expires)
+    argument = _sole_argument(task, args, kwargs)
+    if task == broker.SUBMIT and expires and not {"ttl_seconds", "deadline_at"} & set(argument):
+        argument = {**argument, "deadline_at": expires}
+    return _message(task, task_id, argument, queue)
 
 
 def _object(value: Any, what: str) -> dict[str, Any]:
@@ -105,6 +108,7 @@ def _decoded(body: str) -> str:
 
 
 def _expires(value: Any) -> str | None:
+    """When the message expires; Celery would drop it then without a word, so it is a deadline."""
     if value is None:
         return None
     if not isinstance(value, str):
@@ -158,7 +162,7 @@ def _check_ids(ids: Any) -> None:
         raise Refused("ids holds something that is no request id")
 
 
-def _message(task: str, task_id: str, argument: Any, queue: str, expires: str | None) -> bytes:
+def _message(task: str, task_id: str, argument: Any, queue: str) -> bytes:
     """A message as Celery itself would have sent it."""
     body = json.dumps([[argument], {}, {}], ensure_ascii=True).encode()
     return json.dumps(
@@ -171,7 +175,6 @@ def _message(task: str, task_id: str, argument: Any, queue: str, expires: str | 
                 "task": task,
                 "id": task_id,
                 "root_id": task_id,
-                "expires": expires,
                 "retries": 0,
                 "timelimit": [None, None],
                 "ignore_result": True,
@@ -232,6 +235,9 @@ class SentinelChannel(_Checking, kombu_redis.SentinelChannel):
 class Transport(kombu_redis.Transport):
     """What the worker reads from; producers use kombu's own."""
 
+    #: A server that is demoted, full or read-only answers with an error: wait and connect again, as
+    #: for one that is away, instead of ending the worker.
+    connection_errors = (*kombu_redis.Transport.connection_errors, redis.exceptions.ResponseError)
     Channel = Channel
 
 
@@ -244,4 +250,5 @@ class UnixTransport(Transport):
 class SentinelTransport(kombu_redis.SentinelTransport):
     """The same over Sentinel."""
 
+    connection_errors = Transport.connection_errors
     Channel = SentinelChannel

@@ -17,6 +17,7 @@ def take(path: Path, what: str) -> int:
     Hand it to the parts as one of their `holds`: the directory is free only when all are gone.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.chmod(0o700)  # Valkey's files below it hold openids and the access token
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -49,6 +49,8 @@ def batch(
     json: terminal.JsonOption = False,
 ) -> None:
     """Send a file of requests."""
+    if to is not None:  # once, and not for each row
+        request.SessionRequest.parse({"kf_account": to, "openid": "o"})
     with options.opened() as producing, _reading(file) as stream, _progress(stream) as advance:
         summary = _Sender(producing, lane, advance).send(files.read(stream, kf_account=to))
     if terminal.is_json(json):

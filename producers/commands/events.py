@@ -36,6 +36,10 @@ def events(
 
 
 def _start(since: str | None) -> str | datetime.datetime | None:
-    if since is None or re.fullmatch(r"\d+-\d+", since):
+    if since is None:
+        return since
+    if re.fullmatch(r"\d+-\d+", since):
+        if any(int(part) >= 2**64 for part in since.split("-")):
+            raise options.WrongInput(f"--since: {since!r}: no position is that large")
         return since
     return options.moment(since)

@@ -20,7 +20,7 @@ def show(
 ) -> None:
     """Show one request."""
     given = [each for each in (id, openid, key) if each is not None]
-    if len(given) != 1:
+    if len(given) != 1 or not given[0]:
         raise options.WrongInput("give an ID, --openid or --key, one of them")
     with options.opened() as producing:
         one = producing.get(id) if id else producing.find(openid=openid, key=key, appid=appid)

@@ -145,7 +145,7 @@ def test_malformed_entries_go_to_the_dead_list_and_work_goes_on(
         if number % 5 == 0:
             ids.append(shop.submit(trial.openid(number)))
     refused = len(POISON) * len(lists)
-    _wait_for(lambda: shop.client.hget(shop.keys.counters, "dead_entries") == str(refused))
+    _wait_for(lambda: shop.client.hget(shop.keys.counters, "entries_refused") == str(refused))
     _wait_for(
         lambda: shop.reader.oddities().get("doorbell_unknown_id") == len(HARMLESS) * len(lists)
     )

@@ -8,12 +8,12 @@ import json
 from typing import Any
 
 import celery
-import celery.utils.time
 import hypothesis
 import kombu
 import kombu.transport.memory
 import kombu.transport.virtual
 import pytest
+import redis
 from hypothesis import strategies as st
 from kombu.utils import json as kombu_json
 
@@ -246,10 +246,7 @@ def test_what_is_odd_but_harmless_becomes_a_clean_message(shape: str) -> None:
     headers = payload["headers"]
     assert (headers["task"], headers["id"], headers["root_id"]) == (broker.DELIVER, "t-1", "t-1")
     assert headers["timelimit"] == [None, None]
-    if headers["expires"] is not None:
-        expires = celery.utils.time.maybe_iso8601(headers["expires"])
-        assert expires is not None
-        assert expires.tzinfo is not None
+    assert "expires" not in headers
 
 
 def test_every_message_has_a_delivery_tag_of_its_own() -> None:
@@ -321,7 +318,7 @@ def test_a_doorbell_of_any_celery_client_passes(
     )
     assert (args, kwargs) == ([["0abc"]], {})
     assert payload["headers"]["id"] == more.get("task_id", payload["headers"]["id"])
-    assert (payload["headers"]["expires"] is None) is ("expires" not in more)
+    assert "expires" not in payload["headers"], "Celery drops what expired without a word"
 
 
 @pytest.mark.parametrize("options", [{"args": [WISH]}, {"kwargs": {"request": WISH}}])
@@ -408,3 +405,30 @@ def test_a_worker_reads_through_the_check_from_every_kind_of_broker(
     connection = app.connection_for_read()
     assert connection.get_transport_cls().Channel is channel
     assert "on_refused" in connection.transport_options
+
+
+@pytest.mark.parametrize(
+    ("more", "deadline"),
+    [
+        ({}, "2031-01-01T00:00:00+00:00"),
+        ({"ttl_seconds": 60}, None),
+        ({"deadline_at": "2030-01-01T00:00:00Z"}, "2030-01-01T00:00:00Z"),
+    ],
+)
+def test_a_message_that_expires_carries_a_request_with_a_deadline(
+    more: dict[str, Any], deadline: str | None
+) -> None:
+    """Celery would drop it without a word; a deadline of its own goes first."""
+    given = entry(
+        headers__task=broker.SUBMIT,
+        headers__expires="2031-01-01T00:00:00Z",
+        body=body_of([{**WISH, **more}]),
+    )
+    _, (fields,), _, _ = read(intake.check(raw(given), QUEUE))
+    assert fields.get("deadline_at") == deadline
+
+
+def test_a_server_that_answers_with_an_error_is_waited_for() -> None:
+    """A demoted master answers UNBLOCKED, then READONLY: no reason for a worker to end."""
+    for transport in (intake.Transport, intake.UnixTransport, intake.SentinelTransport):
+        assert issubclass(redis.exceptions.ResponseError, transport.connection_errors)

@@ -33,7 +33,7 @@ MAX_METADATA_BYTES = 4096
 #: Longest idempotency key, in characters.
 MAX_KEY = 128
 
-_AGENT = re.compile(r"[^\s@|\x00-\x1f\x7f]+@[^\s@|\x00-\x1f\x7f]+")
+_AGENT = re.compile(r"[^\s@|\x00-\x1f\x7f\ud800-\udfff]+@[^\s@|\x00-\x1f\x7f\ud800-\udfff]+")
 _OPENID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _APPID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 

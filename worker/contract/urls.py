@@ -6,6 +6,8 @@ import ipaddress
 import re
 import urllib.parse
 
+import redis
+
 _REDIS_SCHEMES = ("redis", "rediss", "unix", "sentinel")
 #: redis-py takes a database that is no number for 0, and fails late on a wrong port.
 _REDIS_URL = re.compile(
@@ -21,8 +23,23 @@ def check_redis(url: str) -> None:
         )
     if url.startswith("redis") and not _REDIS_URL.fullmatch(url):
         raise ValueError(f"{redact(url)!r} is not redis://[[user]:password@]host[:port][/database]")
-    if url.startswith("sentinel://") and not sentinel_parts(url):
-        raise ValueError("sentinel://:password@host1:26379,host2:26379/NAME/0 is the form")
+    if url.startswith("sentinel://"):
+        if not sentinel_parts(url):
+            raise ValueError("sentinel://:password@host1:26379,host2:26379/NAME/0 is the form")
+    elif url == "unix://" or not _is_understood(url):
+        raise ValueError(
+            f"{redact(url)!r} cannot be read; percent-encode what is special in a password"
+        )
+
+
+def _is_understood(url: str) -> bool:
+    """Whether redis-py can make a connection of it; making one opens nothing."""
+    try:
+        pool = redis.ConnectionPool.from_url(url)
+        pool.connection_class(**pool.connection_kwargs)
+    except (ValueError, TypeError):
+        return False
+    return True
 
 
 def sentinel_parts(url: str) -> tuple[list[tuple[str, int]], str, int, str | None] | None:

@@ -22,7 +22,7 @@ _ADVICE = {
     ),
     record.Reason.INTERNAL_ERROR: "A bug of ours: look for delivery_crashed in the worker's log.",
     record.Reason.GAVE_UP: "WeChat kept failing; see the attempts, and retry when it works again.",
-    record.Reason.TOKEN: "No usable access token: check the credentials; see the worker's log.",
+    record.Reason.TOKEN: "No usable access token: errmsg says what is wrong, or unreachable.",
 }
 
 

@@ -57,7 +57,7 @@ RECORD_FIELDS = {
     "generation": "one more for each retry; absent is 1",
     "key": "idempotency key",
     "metadata": "the producer's JSON, untouched",
-    "because": "errcode and errmsg of what it waits or failed for, where no attempt tells",
+    "because": "errcode (or -) and errmsg of what it waits or failed for, where no attempt tells",
     "a0 … a4": "newest attempts: at, target (its place, or =name), errcode, elapsed_ms, error; joined by spaces, - is none",
     "m0 … m4": "of the same attempt: rid, errmsg",
     "fence": "how often it was claimed; a stale claim's write is refused (private)",

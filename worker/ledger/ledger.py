@@ -263,7 +263,7 @@ class Ledger:
         with self._scripts.reaching(writes=True), self.client.pipeline() as pipe:
             pipe.lpush(self.keys.dead, json.dumps(dead))
             pipe.ltrim(self.keys.dead, 0, keys.DEAD_ENTRIES - 1)
-            pipe.hincrby(self.keys.counters, "dead_entries", 1)
+            pipe.hincrby(self.keys.counters, "entries_refused", 1)
             pipe.execute()
 
     def count(self, name: str) -> None:

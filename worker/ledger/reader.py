@@ -236,7 +236,8 @@ def _record(request_id: str, fields: Mapping[str, str]) -> record.Record:
     targets = tuple(fields["targets"].split("|"))
     errcode, errmsg = (last.errcode, last.errmsg) if last else (None, None)
     if because := fields.get("because"):
-        errcode, errmsg = int(because.partition(" ")[0]), because.partition(" ")[2] or None
+        code, _, text = because.partition(" ")
+        errcode, errmsg = None if code == "-" else int(code), text or None
     said = fields["reason"] if status in _HAS_REASON else ""
     return record.Record(
         id=request_id,

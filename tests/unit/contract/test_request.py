@@ -33,6 +33,7 @@ def refusal(**fields: Any) -> str:
         ({"kf_account": "kf1@"}, f"kf_account: 'kf1@': {AGENT_RULE}"),
         ({"kf_account": "a@b@c"}, f"kf_account: 'a@b@c': {AGENT_RULE}"),
         ({"kf_account": "a b@c"}, f"kf_account: 'a b@c': {AGENT_RULE}"),
+        ({"kf_account": "\ud800@c"}, f"kf_account: '\\ud800@c': {AGENT_RULE}"),
         ({"kf_account": "a|b@c"}, f"kf_account: 'a|b@c': {AGENT_RULE}"),
         ({"kf_account": "a@b\n"}, f"kf_account: 'a@b\\n': {AGENT_RULE}"),
         ({"kf_account": "a@b\0"}, f"kf_account: 'a@b\\x00': {AGENT_RULE}"),

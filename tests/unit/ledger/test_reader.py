@@ -188,7 +188,7 @@ def test_the_dead_list_keeps_the_newest_thousand(stage: stages.Stage) -> None:
     for number in range(1005):
         stage.ledger.bury("x" * 5000 if number == 1004 else "x", queue="q", why=f"why {number}")
     assert stage.reader.dead() == 1000
-    assert stage.reader.oddities() == {"dead_entries": 1005}
+    assert stage.reader.oddities() == {"entries_refused": 1005}
     newest = json.loads(stage.client.lindex(stage.keys.dead, 0))
     assert (newest["queue"], newest["error"], len(newest["entry"])) == ("q", "why 1004", 4096)
 
