@@ -48,6 +48,25 @@ def test_a_worker_outlives_a_redis_that_is_away(
     assert worker.stop() == 0
 
 
+def test_a_worker_outlives_a_server_that_is_demoted_and_promoted_again(
+    own_valkey: stack.Valkey, deploy: conftest.Deploy
+) -> None:
+    """A failover answers UNBLOCKED and READONLY: errors to wait out, not to end on."""
+    shop = deploy(own_valkey, call_timeout_seconds=1, concurrency=4)
+    worker = shop.start_worker()
+    first = shop.submit(trial.openid(1))
+    shop.client.execute_command("REPLICAOF", "127.0.0.1", "2")
+    until = time.monotonic() + AWAY_SECONDS
+    while time.monotonic() < until:  # the length of the demotion is what is tested
+        time.sleep(0.05)
+    shop.client.execute_command("REPLICAOF", "NO", "ONE")
+    second = shop.submit(trial.openid(2))
+    shop.wait_all_over()
+    assert {shop.outcome(each).status for each in (first, second)} == {S.CREATED}
+    assert worker.is_running
+    assert worker.stop() == 0
+
+
 def _wish(number: int) -> dict[str, str]:
     openid = trial.openid(number)
     return {"appid": trial.APPID, "openid": openid, "kf_account": trial.AGENT}
