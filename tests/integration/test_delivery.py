@@ -156,7 +156,7 @@ def test_nobody_comes_online_before_the_deadline(make: Callable[..., Shop]) -> N
     shop = make()
     (one,) = shop.bring_to_an_end(shop.submit("plain", "offline@shop", ttl_seconds=1))
     assert (one.status, one.reason) == (S.EXPIRED, "agent_offline")
-    assert one.hint == "nothing to do: it goes on when the agent signs in"
+    assert one.hint == "Its deadline came first: retry it, give it more time, or name fallbacks."
     assert shop.sessions("plain") == []
 
 
