@@ -156,6 +156,7 @@ class Delivery:
         except _NO_CRASH:
             raise
         except Exception:
+            log.exception("read_back_crashed", id=self._ask.claim.id)
             verdict = Verdict.failed(record.Reason.UNCONFIRMED)
         return dataclasses.replace(verdict, crashes=crashes)
 

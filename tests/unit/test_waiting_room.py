@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -219,3 +221,20 @@ def test_stopping_ends_the_thread_after_the_pass_under_way(room: Room) -> None:
 def test_stopping_a_room_that_never_started_is_harmless(room: Room) -> None:
     """A worker may shut down before its steps were started."""
     room.room.stop()
+
+
+def test_a_newer_release_that_takes_the_ledger_over_ends_the_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It stops as by SIGTERM: running calls end, and an unknown layout is left alone."""
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr(waiting_room, "TICK_SECONDS", 0.01)
+    monkeypatch.setattr(waiting_room.os, "kill", lambda pid, number: told.append((pid, number)))
+
+    def refused() -> None:
+        raise errors.SchemaTooNew("the ledger has schema 2, this release knows 1: upgrade it")
+
+    room = Room(refused)
+    assert room.watch(lambda: bool(told)) == ["schema_too_new"]
+    assert told == [(os.getpid(), signal.SIGTERM)]
+    assert room.ledger.asked == []

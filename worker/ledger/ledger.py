@@ -228,7 +228,7 @@ class Ledger:
 
     def depart(self, worker: str) -> None:
         """Say that `worker` is gone."""
-        with self._scripts.reaching(writes=True):
+        with self._scripts.reaching():
             self.client.hdel(self.keys.workers, worker)
 
     # -- operators -------------------------------------------------------------------------------
@@ -260,7 +260,7 @@ class Ledger:
             "error": why,
             "entry": entry[: keys.DEAD_ENTRY_CHARACTERS],
         }
-        with self._scripts.reaching(writes=True), self.client.pipeline() as pipe:
+        with self._scripts.reaching(), self.client.pipeline() as pipe:
             pipe.lpush(self.keys.dead, json.dumps(dead))
             pipe.ltrim(self.keys.dead, 0, keys.DEAD_ENTRIES - 1)
             pipe.hincrby(self.keys.counters, "entries_refused", 1)
@@ -268,7 +268,7 @@ class Ledger:
 
     def count(self, name: str) -> None:
         """Count something odd, for `status` to show."""
-        with self._scripts.reaching(writes=True):
+        with self._scripts.reaching():
             self.client.hincrby(self.keys.counters, name, 1)
 
 

@@ -62,9 +62,9 @@ class Scripts:
             for name, text in self._sources.items()
         }
 
-    def run(self, name: str, *arguments: Argument, writes: bool = True) -> Any:
+    def run(self, name: str, *arguments: Argument) -> Any:
         """Run one script; raises LedgerUnavailable when Redis did not answer."""
-        with self.reaching(writes=writes):
+        with self.reaching():
             try:
                 return self._client.evalsha(
                     self._shas[name], 1, self._base, self._retention_ms, *arguments
@@ -76,7 +76,7 @@ class Scripts:
 
     def run_many(self, name: str, calls: Sequence[Sequence[Argument]]) -> list[Any]:
         """Run one script once for each of `calls`, in one round trip; answers in their order."""
-        with self.reaching(writes=True):
+        with self.reaching():
             answers = self._pipeline(name, calls)
             if any(isinstance(each, redis.exceptions.NoScriptError) for each in answers):
                 self._client.script_load(self._sources[name])
@@ -96,7 +96,7 @@ class Scripts:
             return pipe.execute(raise_on_error=False)
 
     @contextlib.contextmanager
-    def reaching(self, *, writes: bool) -> Iterator[None]:
+    def reaching(self) -> Iterator[None]:
         """Turn a failure to reach Redis into LedgerUnavailable."""
         try:
             yield
@@ -104,9 +104,7 @@ class Scripts:
             if _is_bug(error):
                 raise
             lost = not isinstance(error, _REFUSED) and "connecting to" not in str(error)
-            raise errors.LedgerUnavailable(
-                self._url, _text(error), maybe_written=writes and lost
-            ) from None
+            raise errors.LedgerUnavailable(self._url, _text(error), maybe_written=lost) from None
 
 
 def _is_bug(error: Exception) -> bool:

@@ -1,6 +1,6 @@
-"""Takes a token and hands on the account's agents: those online now, or all of them.
+"""Takes a token and hands on the account's agents who are online now.
 
-Source: WeChat's pages of getonlinekflist and getkflist, which live under /cgi-bin.
+Source: WeChat's page of getonlinekflist, which lives under /cgi-bin.
 """
 
 import dataclasses
@@ -22,15 +22,6 @@ class OnlineAgent:
     accepted_case: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Agent:
-    """An agent of the account, online or not; `kf_wx` is the WeChat user bound to it, or empty."""
-
-    kf_account: str
-    kf_nick: str
-    kf_wx: str
-
-
 def online(via: transport.Transport, token: str) -> tuple[OnlineAgent, ...]:
     """The agents who are online; raises a class of WeChatError."""
     rows = _read_rows(via, token, "/cgi-bin/customservice/getonlinekflist", "kf_online_list")
@@ -43,19 +34,6 @@ def online(via: transport.Transport, token: str) -> tuple[OnlineAgent, ...]:
         for row in rows
     )
     return tuple(agent for agent in agents if agent.status)
-
-
-def everyone(via: transport.Transport, token: str) -> tuple[Agent, ...]:
-    """All agents of the account; raises a class of WeChatError."""
-    rows = _read_rows(via, token, "/cgi-bin/customservice/getkflist", "kf_list")
-    return tuple(
-        Agent(
-            kf_account=row["kf_account"],
-            kf_nick=str(row.get("kf_nick") or ""),
-            kf_wx=str(row.get("kf_wx") or ""),
-        )
-        for row in rows
-    )
 
 
 def _read_rows(via: transport.Transport, token: str, path: str, field: str) -> list[dict[str, Any]]:

@@ -1,11 +1,8 @@
-"""Takes a fan and an agent and asks WeChat to open, close or look up the session between them.
+"""Takes a fan and an agent and asks WeChat to open the session between them, or who serves a fan.
 
 Each function is one call; what goes wrong is raised as a class of `worker.errors`.
-Source: WeChat's pages of createkfsession, closekfsession, getkfsession and getwaitcase.
+Source: WeChat's pages of createkfsession and getkfsession.
 """
-
-import dataclasses
-from typing import Any
 
 from worker import errors
 from worker.wechat import transport
@@ -14,36 +11,10 @@ from worker.wechat import transport
 _NO_SESSION = 65413
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class WaitingFan:
-    """A fan nobody serves yet; `waiting_since` is in Unix seconds, 0 where WeChat does not say."""
-
-    openid: str
-    waiting_since: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class WaitingFans:
-    """The oldest waiting fans, at most 100, and how many wait in all (`count`)."""
-
-    count: int
-    fans: tuple[WaitingFan, ...]
-
-
 def create(via: transport.Transport, token: str, *, kf_account: str, openid: str) -> None:
     """Open the session; to ask again for a pair that has one succeeds too."""
     body = {"kf_account": kf_account, "openid": openid}
     via.post("/customservice/kfsession/create", token=token, body=body)
-
-
-def close(via: transport.Transport, token: str, *, kf_account: str, openid: str) -> None:
-    """Close the session; to close one that is over succeeds too."""
-    body = {"kf_account": kf_account, "openid": openid}
-    try:
-        via.post("/customservice/kfsession/close", token=token, body=body)
-    except errors.UnknownErrcode as error:
-        if error.errcode != _NO_SESSION:
-            raise
 
 
 def serving(via: transport.Transport, token: str, *, openid: str) -> str | None:
@@ -63,26 +34,3 @@ def serving(via: transport.Transport, token: str, *, openid: str) -> str | None:
     if not isinstance(kf_account, str) or not kf_account.isprintable():
         raise errors.UnreadableReply("the kf_account is no name")
     return kf_account or None
-
-
-def waiting(via: transport.Transport, token: str) -> WaitingFans:
-    """The fans who wait for an agent, oldest first; no next page: route them, then ask again."""
-    answer = via.get(
-        "/customservice/kfsession/getwaitcase", token=token, params={}, expects=("waitcaselist",)
-    )
-    rows = answer["waitcaselist"]
-    if not isinstance(rows, list):
-        raise errors.UnreadableReply("the waitcaselist is no list")
-    fans = tuple(
-        _read_fan(row)
-        for row in rows
-        if isinstance(row, dict) and isinstance(row.get("openid"), str) and row["openid"]
-    )
-    count = answer.get("count")
-    return WaitingFans(count=count if isinstance(count, int) else len(fans), fans=fans)
-
-
-def _read_fan(row: dict[str, Any]) -> WaitingFan:
-    """A row holds `latest_time`; older accounts send `createtime` in its place."""
-    since = row.get("latest_time") or row.get("createtime")
-    return WaitingFan(openid=row["openid"], waiting_since=since if isinstance(since, int) else 0)

@@ -294,7 +294,8 @@ def test_a_join_sent_again_is_the_same_join(stage: stages.Stage) -> None:
 def test_an_account_of_a_past_trial_makes_no_choice_hard(stage: stages.Stage) -> None:
     """Only accounts that a worker serves now count when a submit names none."""
     stage.ledger.announce("w1", {}, ["default"])
-    stage.pass_seconds(0)
-    stage.client.hset(stage.keys.accounts, "default", 1_000_000_000_000_000 // 1_000)
+    two_minutes_ago = (stage.client.time()[0] - 120) * 1000
+    stage.client.hset(stage.keys.accounts, "default", two_minutes_ago)
     stage.ledger.announce("w2", {}, ["wxreal"])
+    assert stage.reader.accounts() == ["default", "wxreal"]
     assert stage.get(stage.submit(appid=None).id).appid == "wxreal"

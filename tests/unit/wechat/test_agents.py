@@ -31,16 +31,3 @@ def test_nobody_online_is_an_answer() -> None:
 def test_a_list_that_is_missing_is_not_an_empty_list(reply: str) -> None:
     with pytest.raises(errors.UnreadableReply):
         agents.online(FakeTransport(reply), "T")
-
-
-def test_everyone_tells_who_is_bound_to_a_wechat_user() -> None:
-    via = FakeTransport(
-        '{"kf_list":[{"kf_account":"a@x","kf_nick":"Ann","kf_id":1,"kf_wx":"ann"},'
-        '{"kf_account":"b@x","kf_nick":null},{"kf_account":""}]}'
-    )
-    found = agents.everyone(via, "T")
-    assert [(agent.kf_account, agent.kf_nick, agent.kf_wx) for agent in found] == [
-        ("a@x", "Ann", "ann"),
-        ("b@x", "", ""),
-    ]
-    assert via.calls[0]["path"] == "/cgi-bin/customservice/getkflist"

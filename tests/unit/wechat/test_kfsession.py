@@ -27,18 +27,6 @@ def test_create_that_is_refused_raises_why() -> None:
         kfsession.create(via, "T", kf_account="a@b", openid="o")
 
 
-@pytest.mark.parametrize("reply", [OK, '{"errcode":65413}'])
-def test_a_session_that_is_over_counts_as_closed(reply: str) -> None:
-    via = FakeTransport(reply)
-    kfsession.close(via, "T", kf_account="a@b", openid="o")
-    assert via.calls[0]["path"] == "/customservice/kfsession/close"
-
-
-def test_an_unknown_code_on_close_is_not_swallowed() -> None:
-    with pytest.raises(errors.UnknownErrcode):
-        kfsession.close(FakeTransport('{"errcode":1}'), "T", kf_account="a@b", openid="o")
-
-
 @pytest.mark.parametrize(
     ("reply", "served_by"),
     [
@@ -67,25 +55,3 @@ def test_serving_does_not_guess(reply: str) -> None:
 def test_serving_raises_what_is_no_answer(code: int) -> None:
     with pytest.raises(errors.Unsure):
         kfsession.serving(FakeTransport(f'{{"errcode":{code}}}'), "T", openid="o")
-
-
-def test_waiting_reads_rows_of_new_and_old_accounts() -> None:
-    via = FakeTransport(
-        '{"count":150,"waitcaselist":[{"latest_time":5,"openid":"a"},'
-        '{"createtime":6,"kf_account":"","openid":"b"},{"openid":""},{"openid":7},7,'
-        '{"openid":"c"}]}'
-    )
-    found = kfsession.waiting(via, "T")
-    assert found.count == 150
-    assert [(fan.openid, fan.waiting_since) for fan in found.fans] == [("a", 5), ("b", 6), ("c", 0)]
-
-
-def test_waiting_without_a_count_counts_its_rows() -> None:
-    via = FakeTransport('{"waitcaselist":[{"openid":"a"}]}')
-    assert kfsession.waiting(via, "T").count == 1
-
-
-@pytest.mark.parametrize("reply", ['{"errcode":0}', '{"waitcaselist":7}'])
-def test_a_list_that_is_missing_is_not_an_empty_list(reply: str) -> None:
-    with pytest.raises(errors.UnreadableReply):
-        kfsession.waiting(FakeTransport(reply), "T")
