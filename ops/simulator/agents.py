@@ -1,6 +1,9 @@
-"""Receives an agent's name, schedule and switches; hands on whether it is online at a moment."""
+"""Receives an agent's name, switches and fans; hands on how it is at a moment: online, serving."""
 
 from __future__ import annotations
+
+import math
+from collections import deque
 
 from ops.simulator import names, scenario
 
@@ -18,6 +21,8 @@ class Agent:
         self._schedule = chosen.schedule if chosen else ()
         self._online = chosen.online if chosen else None
         self._switches: list[tuple[float, bool]] = []
+        #: From which moment on it served how many; of what is past, only what may be asked for.
+        self._loads: deque[tuple[float, int]] = deque([(-math.inf, 0)])
 
     def switch(self, at: float, is_online: bool) -> None:
         """From now on, by hand: online or offline; the schedule is over."""
@@ -35,14 +40,22 @@ class Agent:
             return self._online
         return _by_name(self.plan, elapsed)
 
-    def take(self, openid: str) -> None:
+    def take(self, at: float, openid: str) -> None:
         """Serve one more fan."""
         self.fans.add(openid)
         self.max_serving = max(self.max_serving, len(self.fans))
+        self._loads.append((at, len(self.fans)))
 
-    def leave(self, openid: str) -> None:
+    def leave(self, at: float, openid: str) -> None:
         """Serve one fan less."""
         self.fans.discard(openid)
+        self._loads.append((at, len(self.fans)))
+
+    def serving(self, at: float) -> int:
+        """How many fans it served at the moment `at`; whoever asks again asks for a later one."""
+        while len(self._loads) > 1 and self._loads[1][0] <= at:
+            self._loads.popleft()
+        return self._loads[0][1]
 
 
 def _by_name(plan: names.AgentPlan, elapsed: float) -> bool:

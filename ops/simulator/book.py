@@ -58,10 +58,7 @@ class Book:
             if (not path or entry.path == path) and (not openid or entry.openid == openid)
         ]
         sessions = [
-            _session(held)
-            for one in worlds
-            for held in one.history
-            if not openid or held.openid == openid
+            _session(held) for held in _history(worlds) if not openid or held.openid == openid
         ]
         return {
             "seed": self._seed,
@@ -77,7 +74,7 @@ class Book:
         whose sessions (those from the start too) were with more than one agent.
         """
         worlds = list(worlds)
-        history = [held for one in worlds for held in one.history]
+        history = _history(worlds)
         return {
             "calls_by_path": dict(self._by_path),
             "creates_by_errcode": dict(self._creates),
@@ -89,6 +86,15 @@ class Book:
             "token_fetches": sum(self._by_path[path] for path in TOKEN_PATHS),
             "agents": [_agent(one, name) for one in worlds for name in one.agents],
         }
+
+
+def _history(worlds: Iterable[world.World]) -> list[world.Session]:
+    """Every session ever opened; those that were due to end by now have ended."""
+    history: list[world.Session] = []
+    for one in worlds:
+        one.catch_up()
+        history.extend(one.history)
+    return history
 
 
 def _given_twice(history: Iterable[world.Session]) -> list[str]:

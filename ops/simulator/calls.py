@@ -84,20 +84,26 @@ def _get_session_list(of: api.Api, asked: Asked) -> Done:
 
 def _get_wait_case(of: api.Api, asked: Asked) -> Done:
     count, waiting = of.worlds[asked.appid].waiting()
-    rows = [_waiting_row(at, openid, int(since)) for at, (openid, since) in enumerate(waiting)]
+    shape = of.chosen.waiting_rows
+    rows = [
+        _waiting_row(
+            openid, int(since), shape == "createtime" or (shape == "mixed" and at % 2 == 1)
+        )
+        for at, (openid, since) in enumerate(waiting)
+    ]
     return _read(of, {"count": count, "waitcaselist": rows})
 
 
-def _waiting_row(at: int, openid: str, since: int) -> dict[str, object]:
-    """Every second row has the older shape."""
-    if at % 2:
+def _waiting_row(openid: str, since: int, is_older: bool) -> dict[str, object]:
+    if is_older:
         return {"openid": openid, "kf_account": "", "createtime": since}
     return {"latest_time": since, "openid": openid}
 
 
 def _get_online_list(of: api.Api, asked: Asked) -> Done:
     rows: list[dict[str, object]] = [
-        _online_row(of, agent, at) for at, agent in enumerate(of.worlds[asked.appid].online())
+        _online_row(of, agent, at, accepted)
+        for at, (agent, accepted) in enumerate(of.worlds[asked.appid].online())
     ]
     if of.chosen.odd_rows:
         rows.insert(0, {"kf_account": "", "status": 1, "kf_id": 9001, "accepted_case": 0})
@@ -105,12 +111,12 @@ def _get_online_list(of: api.Api, asked: Asked) -> Done:
     return _read(of, {"kf_online_list": rows})
 
 
-def _online_row(of: api.Api, agent: agents.Agent, at: int) -> dict[str, object]:
+def _online_row(of: api.Api, agent: agents.Agent, at: int, accepted: int) -> dict[str, object]:
     row: dict[str, object] = {
         "kf_account": agent.kf_account,
         "status": of.chosen.online_status,
         "kf_id": _kf_id(of, agent, at),
-        "accepted_case": len(agent.fans),
+        "accepted_case": accepted,
     }
     return {**row, "auto_accept": agent.capacity} if agent.capacity else row
 

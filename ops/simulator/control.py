@@ -93,12 +93,22 @@ def _summary(of: api.Api, given: tables.Table) -> Answer:
 
 def _agents(of: api.Api, given: tables.Table) -> Answer:
     account, kf_account = _world(of, given), given.text("kf_account")
-    is_online = given.maybe_boolean("online")
+    is_online, capacity = given.maybe_boolean("online"), given.maybe_whole("capacity")
     given.done()
-    if is_online is None:
-        raise tables.ScenarioError("body.online is missing")
-    account.switch(kf_account, is_online)
-    return {"kf_account": kf_account, "online": is_online}
+    if is_online is None and capacity is None:
+        raise tables.ScenarioError(
+            "body.online is missing, and body.capacity too; give one or both"
+        )
+    agent = account.agent(kf_account)
+    if is_online is not None:
+        account.switch(kf_account, is_online)
+    if capacity is not None:
+        agent.capacity = capacity
+    return {
+        "kf_account": kf_account,
+        "online": account.is_online(agent),
+        "capacity": agent.capacity,
+    }
 
 
 def _waiting(of: api.Api, given: tables.Table) -> Answer:
@@ -148,7 +158,9 @@ CONTROLS = {
     f"GET {PREFIX}/book": _Control("calls and sessions", _book, "?path= ?openid="),
     f"GET {PREFIX}/summary": _Control("counts", _summary),
     f"POST {PREFIX}/agents": _Control(
-        "send an agent online or offline", _agents, '{"kf_account", "online", "appid"?}'
+        "send an agent online or offline, set its capacity",
+        _agents,
+        '{"kf_account", "online"?, "capacity"?, "appid"?}',
     ),
     f"POST {PREFIX}/waiting": _Control("let fans wait", _waiting, '{"openids", "appid"?}'),
     f"POST {PREFIX}/close": _Control("end a fan's session", _close, '{"openid", "appid"?}'),

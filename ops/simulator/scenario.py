@@ -94,14 +94,16 @@ class Scenario:
     latency_ms: tuple[float, float] = (0.0, 0.0)
     token_seconds: int = 7200
     token_length: int = 136
-    #: The online list shows who was online so many seconds ago.
+    #: The online list shows who was online so many seconds ago, and how many each served then.
     presence_lag_seconds: float = 0.0
-    #: Sessions close by themselves after so long; 0 is never.
-    session_seconds: float = 0.0
+    #: Sessions close by themselves after so long, drawn from [least, most]; 0 is never.
+    session_seconds: tuple[float, float] = (0.0, 0.0)
     #: Between two bytes of a dripping reply.
     drip_seconds: float = 1.0
     #: Lists also hold rows without kf_account; kf_id is a number here and a text there.
     odd_rows: bool = False
+    #: How the waiting list says since when: latest_time, the older createtime, or by turns (mixed).
+    waiting_rows: str = "mixed"
     #: What create answers for a fan whom another agent serves; "ok" hands the fan over.
     served_elsewhere: str = "65414"
     #: What create answers for an agent who is not online.
@@ -146,9 +148,10 @@ def parse(text: str) -> Scenario:
         token_seconds=top.whole("token_seconds", 7200, least=1),
         token_length=top.whole("token_length", 136, least=8),
         presence_lag_seconds=top.number("presence_lag_seconds", 0.0),
-        session_seconds=top.number("session_seconds", 0.0),
+        session_seconds=top.span("session_seconds", (0.0, 0.0)),
         drip_seconds=top.number("drip_seconds", 1.0),
         odd_rows=top.boolean("odd_rows", False),
+        waiting_rows=top.choice("waiting_rows", "mixed", ("latest_time", "createtime", "mixed")),
         served_elsewhere=top.choice("served_elsewhere", "65414", ("65414", "61458", "ok")),
         agent_offline=top.choice("agent_offline", "65415", ("65415", "61459")),
         agent_full=top.choice("agent_full", "ok", ("ok", "65415", "-1")),

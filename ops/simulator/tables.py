@@ -42,6 +42,10 @@ class Table:
             raise self.wrong(key, f"must be a whole number of at least {least}")
         return value
 
+    def maybe_whole(self, key: str) -> int | None:
+        """A whole number of at least 0, or None where the key is absent."""
+        return self.whole(key, 0) if self._take(key, None) is not None else None
+
     def number(self, key: str, default: float, most: float | None = None) -> float:
         """A number of at least 0, and of at most `most` where that is given."""
         return self._as_number(key, self._take(key, default), most)

@@ -6,7 +6,9 @@ Pure state: agents, sessions and waiting fans; the clock is injected; nothing he
 from __future__ import annotations
 
 import heapq
-from collections import deque
+import itertools
+import random
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -42,9 +44,11 @@ class World:
         self._chosen = chosen
         self._clock = clock
         self._open: dict[str, Session] = {}
-        self._by_age: deque[Session] = deque()
+        #: A heap of (end, number in the history): the sessions that close by themselves.
+        self._endings: list[tuple[float, int]] = []
         self._started: set[str] = set()
-        self._waiting: dict[str, float] = {}
+        #: Since when each fan waits, oldest first; a plain dict is slow at its front.
+        self._waiting: OrderedDict[str, float] = OrderedDict()
         self._arrivals = [row for row in chosen.waiting if row.appid == account.appid]
         self._arrived = [0 for _ in self._arrivals]
         self._foreign = {row.suffix for row in chosen.accounts if row.suffix != account.suffix}
@@ -85,18 +89,18 @@ class World:
             raise replies.Refused(65413)
         if held.kf_account != agent.kf_account:
             raise replies.Refused(65414)
-        self._close_session(held)
+        self._close_session(held, self._clock())
 
     def hang_up(self, openid: str) -> bool:
         """Close whatever session a fan has, as if the agent did; False when there is none."""
         held = self.session_of(openid)
         if held is not None:
-            self._close_session(held)
+            self._close_session(held, self._clock())
         return held is not None
 
     def session_of(self, openid: str, asked: str = "") -> Session | None:
         """The session a fan has now."""
-        self._sweep()
+        self.catch_up()
         plan = names.fan(openid)
         if plan.served_by and openid not in self._started:
             self._started.add(openid)
@@ -112,7 +116,7 @@ class World:
 
     def sessions_of(self, kf_account: str) -> list[Session]:
         """The sessions an agent has now, oldest first."""
-        self._sweep()
+        self.catch_up()
         agent = self.agent(kf_account)
         if agent.plan.errcode == 65401:
             raise replies.Refused(65401)
@@ -120,15 +124,19 @@ class World:
 
     def waiting(self) -> tuple[int, list[tuple[str, float]]]:
         """How many fans wait, and the first rows (openid, since), oldest first."""
-        self._arrive()
-        rows = heapq.nsmallest(WAITING_ROWS, self._waiting.items(), key=lambda row: row[1])
-        return len(self._waiting), rows
+        self.catch_up()
+        rows = itertools.islice(self._waiting.items(), WAITING_ROWS)
+        return len(self._waiting), list(rows)
 
-    def online(self) -> list[agents.Agent]:
-        """Who the online list shows: the truth of `presence_lag_seconds` ago."""
-        self._sweep()
+    def online(self) -> list[tuple[agents.Agent, int]]:
+        """The online list, each with its accepted cases: the truth of the lag ago."""
+        self.catch_up()
         at = self._clock() - self._chosen.presence_lag_seconds
-        return [agent for agent in self.agents.values() if agent.is_online(at, self.started_at)]
+        return [
+            (agent, agent.serving(at))
+            for agent in self.agents.values()
+            if agent.is_online(at, self.started_at)
+        ]
 
     # Steering ------------------------------------------------------------------------------------
 
@@ -154,10 +162,19 @@ class World:
 
     def wait(self, openids: Iterable[str]) -> None:
         """Let these fans wait, in this order; whoever waits or is served already stays there."""
-        now = self._clock()
         for openid in openids:
-            if openid not in self._open:
-                self._waiting.setdefault(openid, now)
+            if self.session_of(openid) is None:
+                self._waiting.setdefault(openid, self._clock())
+
+    def catch_up(self) -> None:
+        """Let happen what time has brought since the last call: arrivals, and ends of sessions."""
+        now = self._clock()
+        self._arrive(now)
+        while self._endings and self._endings[0][0] <= now:
+            ends_at, number = heapq.heappop(self._endings)
+            session = self.history[number]
+            if session.closed_at is None:
+                self._close_session(session, ends_at)
 
     # Inside --------------------------------------------------------------------------------------
 
@@ -173,48 +190,50 @@ class World:
     def _refuse_or_release(self, held: Session) -> None:
         match self._chosen.served_elsewhere:
             case "ok":
-                self._close_session(held)
+                self._close_session(held, self._clock())
             case "61458":
                 raise replies.Refused(61458, held.kf_account)
             case code:
                 raise replies.Refused(int(code))
 
     def _open_session(self, agent: agents.Agent, openid: str, opened_by: str) -> None:
+        now = self._clock()
         session = Session(
             appid=self.account.appid,
             openid=openid,
             kf_account=agent.kf_account,
-            opened_at=self._clock(),
+            opened_at=now,
             opened_by=opened_by,
         )
+        if seconds := self._session_seconds(openid):
+            heapq.heappush(self._endings, (now + seconds, len(self.history)))
         self._open[openid] = session
         self.history.append(session)
-        self._by_age.append(session)
         self._waiting.pop(openid, None)
-        agent.take(openid)
+        agent.take(now, openid)
 
-    def _close_session(self, session: Session) -> None:
-        session.closed_at = self._clock()
+    def _session_seconds(self, openid: str) -> float:
+        """How long a fan's sessions last, whatever the order of the calls; 0 is without end."""
+        least, most = self._chosen.session_seconds
+        if least == most:
+            return most
+        # Not for secrets: the same seed must give the same ends.
+        return random.Random(f"{self._chosen.seed}/session/{openid}").uniform(least, most)  # noqa: S311
+
+    def _close_session(self, session: Session, at: float) -> None:
+        session.closed_at = at
         del self._open[session.openid]
-        self.agents[session.kf_account].leave(session.openid)
+        self.agents[session.kf_account].leave(at, session.openid)
 
-    def _sweep(self) -> None:
-        if not self._chosen.session_seconds:
-            return
-        oldest = self._clock() - self._chosen.session_seconds
-        while self._by_age and self._by_age[0].opened_at <= oldest:
-            session = self._by_age.popleft()
-            if session.closed_at is None:
-                self._close_session(session)
-
-    def _arrive(self) -> None:
-        elapsed = self._clock() - self.started_at
+    def _arrive(self, now: float) -> None:
+        arrived = []
         for at, row in enumerate(self._arrivals):
-            due = int(row.arrivals_per_second * elapsed)
+            due = int(row.arrivals_per_second * (now - self.started_at))
             due = min(due, row.arrivals_limit) if row.arrivals_limit else due
             for number in range(self._arrived[at] + 1, due + 1):
                 since = self.started_at + number / row.arrivals_per_second
-                openid = f"arrived_{number:06d}"
-                if openid not in self._open:
-                    self._waiting.setdefault(openid, since)
+                arrived.append((since, f"arrived_{number:06d}"))
             self._arrived[at] = max(self._arrived[at], due)
+        for since, openid in sorted(arrived):
+            if openid not in self._open:
+                self._waiting.setdefault(openid, since)

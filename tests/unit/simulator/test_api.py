@@ -210,18 +210,38 @@ def test_the_lists_have_wechats_shapes() -> None:
     }
 
 
-def test_waiting_rows_come_in_both_shapes() -> None:
-    wechat = Wechat("waiting = {count = 2}")
+@pytest.mark.parametrize(
+    ("switch", "older"),
+    [
+        ("", [False, True]),
+        ("waiting_rows = 'mixed'", [False, True]),
+        ("waiting_rows = 'latest_time'", [False, False]),
+        ("waiting_rows = 'createtime'", [True, True]),
+    ],
+)
+def test_waiting_rows_come_in_the_shape_that_is_chosen(switch: str, older: list[bool]) -> None:
+    wechat = Wechat(f"{switch}\nwaiting = {{count = 2}}")
     said = wechat.get("/customservice/kfsession/getwaitcase")
     now = int(wechat.now.now)
+    shapes = [
+        {"kf_account": "", "createtime": now} if old else {"latest_time": now} for old in older
+    ]
 
     assert said == {
         "count": 2,
         "waitcaselist": [
-            {"latest_time": now, "openid": "waiting_00001"},
-            {"openid": "waiting_00002", "kf_account": "", "createtime": now},
+            {"openid": f"waiting_0000{at}", **shape} for at, shape in enumerate(shapes, 1)
         ],
     }
+
+
+def test_all_agents_are_listed_and_only_the_online_ones_are_online() -> None:
+    wechat = Wechat("[[agents]]\nkf_account='a@x'\n[[agents]]\nkf_account='b@x'\nonline=false")
+    wechat.create("fan", "offline@x")
+    everybody = wechat.get("/cgi-bin/customservice/getkflist")["kf_list"]
+
+    assert [row["kf_account"] for row in everybody] == ["a@x", "b@x", "offline@x"]
+    assert [row["kf_account"] for row in wechat.get(ONLINE)["kf_online_list"]] == ["a@x"]
 
 
 def test_odd_rows_and_switches_show() -> None:
@@ -352,6 +372,18 @@ def test_the_summary_finds_a_fan_with_two_agents() -> None:
     ]
 
 
+def test_the_summary_knows_of_ends_that_no_call_has_seen() -> None:
+    wechat = Wechat("session_seconds = 5")
+    wechat.create("fan")
+    ends_at = round((wechat.now.now + 5) * 1000)
+    wechat.now.now += 60
+    said = wechat.summary()
+
+    assert (said["sessions_opened"], said["fans_with_session"]) == (1, 0)
+    assert [(row["serving"], row["max_serving"]) for row in said["agents"]] == [(0, 1)]
+    assert wechat.book()["sessions"][0]["closed_at"] == ends_at
+
+
 def test_the_summary_finds_a_session_opened_twice(wechat: Wechat) -> None:
     wechat.create("fan")
     assert wechat.control("POST", "close", openid="fan")[1]["closed"] is True
@@ -390,6 +422,10 @@ def test_a_reset_is_a_new_start() -> None:
     [
         (lambda w: w.control("POST", "agents", kf_acount="a@x"), "body.kf_account is missing"),
         (lambda w: w.control("POST", "agents", kf_account="a@x"), "body.online is missing"),
+        (
+            lambda w: w.control("POST", "agents", kf_account="a@x", capacity=-1),
+            "body.capacity must be a whole number of at least 0, not -1",
+        ),
         (lambda w: w.control("POST", "agents", kf_account="a", online=True), "invalid custom"),
         (lambda w: w.control("POST", "faults", buzy=1), "did you mean busy?"),
         (lambda w: w.control("POST", "waiting", openids="x"), "must be a list of texts"),
@@ -411,6 +447,23 @@ def test_control_steers_agents_and_waiting_fans(wechat: Wechat) -> None:
     wechat.control("POST", "agents", kf_account="anna@shop", online=True)
     assert wechat.errcode("fan") == 0
     assert wechat.control("POST", "waiting", openids=["x", "y"])[1] == {"count": 2}
+
+
+def test_control_sets_the_capacity_and_leaves_the_rest() -> None:
+    wechat = Wechat("agent_full = '65415'\n[[agents]]\nkf_account='anna@shop'\ncapacity=5")
+
+    def told(**fields: object) -> tuple[object, object]:
+        said = wechat.control("POST", "agents", kf_account="anna@shop", **fields)[1]
+        return said["online"], said["capacity"]
+
+    assert told(capacity=1) == (True, 1)
+    assert [wechat.errcode(openid) for openid in ("f1", "f2")] == [0, 65415]
+    assert told(capacity=2) == (True, 2)
+    assert wechat.errcode("f2") == 0
+    assert told(online=False) == (False, 2)
+    assert told(online=True, capacity=0) == (True, 0)
+    assert wechat.errcode("f3") == 0
+    assert [(row["max_serving"], row["capacity"]) for row in wechat.summary()["agents"]] == [(3, 0)]
 
 
 def test_an_unknown_control_call_names_the_list(wechat: Wechat) -> None:

@@ -46,6 +46,8 @@ def test_the_example_loads_and_names_every_key() -> None:
         ("seed = 'x'", "seed must be a whole number of at least 0, not 'x'"),
         ("seed = true", "seed must be a whole number"),
         ("latency_ms = [5]", "latency_ms must hold"),
+        ("session_seconds = [9, 3]", "session_seconds must hold .* from before to"),
+        ("waiting_rows = 'createtim'", "must be one of .*; did you mean createtime?"),
         ("latency_ms = nan", "latency_ms must be a number of at least 0, not nan"),
         ("waiting = 3", "waiting must be a table"),
         ("odd_rows = 1", "odd_rows must be true or false"),
@@ -69,8 +71,9 @@ def test_a_complaint_about_a_file_names_the_file(tmp_path: Path) -> None:
         scenario.load(tmp_path / "absent.toml")
 
 
-def test_one_latency_is_both_ends() -> None:
+def test_one_number_is_both_ends() -> None:
     assert scenario.parse("latency_ms = 5").latency_ms == (5, 5)
+    assert scenario.parse("session_seconds = 5").session_seconds == (5, 5)
 
 
 def test_further_accounts_have_fixed_tokens_of_their_own() -> None:

@@ -40,7 +40,7 @@ def served_by(of: world.World, openid: str) -> str:
 
 
 def online(of: world.World) -> list[str]:
-    return [agent.kf_account for agent in of.online()]
+    return [agent.kf_account for agent, _ in of.online()]
 
 
 def test_a_pair_that_has_its_session_is_answered_ok_and_opens_nothing(make: Make) -> None:
@@ -137,6 +137,52 @@ def test_the_online_list_lags_behind_the_truth(make: Make, now: clock.Clock) -> 
     assert online(of) == []
 
 
+def accepted(of: world.World) -> int:
+    ((_, serving),) = of.online()
+    return serving
+
+
+def test_what_each_serves_lags_as_well(make: Make, now: clock.Clock) -> None:
+    of = make("presence_lag_seconds = 5\nsession_seconds = 20\n[[agents]]\nkf_account='anna@shop'")
+    of.create("anna@shop", "first")
+    seen = [accepted(of)]
+    now.now += 4
+    of.create("anna@shop", "second")
+    seen.append(accepted(of))
+    for _ in range(4):
+        now.now += 1
+        seen.append(accepted(of))
+    of.hang_up("second")
+    now.now += 4
+    seen.append(accepted(of))
+    now.now += 1
+    seen.append(accepted(of))
+
+    # Opened at 0 and 4, closed by hand at 8: shown from 5, 9 and 13 on.
+    assert seen == [0, 0, 1, 1, 1, 1, 2, 1]
+
+
+def test_an_end_that_nobody_looked_at_is_in_the_past_of_the_list(
+    make: Make, now: clock.Clock
+) -> None:
+    of = make("presence_lag_seconds = 5\nsession_seconds = 20\n[[agents]]\nkf_account='anna@shop'")
+    of.create("anna@shop", "fan")
+    now.now += 24
+    before = accepted(of)
+    now.now += 1
+
+    assert (before, accepted(of)) == (1, 0)
+
+
+def test_without_a_lag_the_list_is_true(make: Make) -> None:
+    of = make("[[agents]]\nkf_account='anna@shop'")
+    of.create("anna@shop", "fan")
+    seen = [accepted(of)]
+    of.close("anna@shop", "fan")
+
+    assert [*seen, accepted(of)] == [1, 0]
+
+
 def test_a_full_agent_takes_more_unless_the_scenario_says_otherwise(make: Make) -> None:
     generous, strict = make(""), make("agent_full = '65415'")
 
@@ -169,6 +215,42 @@ def test_sessions_close_by_themselves(make: Make, now: clock.Clock) -> None:
     assert create(of, "anna@shop", "first") == 0
 
 
+def test_sessions_end_by_and_by_and_the_same_for_the_same_seed(
+    make: Make, now: clock.Clock
+) -> None:
+    fans = [f"fan{at}" for at in range(20)]
+    lasted = []
+    for seed, order in ((1, fans), (1, fans[::-1]), (2, fans)):
+        of = make(f"seed = {seed}\nsession_seconds = [10, 30]")
+        for openid in order:
+            of.create("anna@shop", openid)
+        now.now += 60
+        of.catch_up()
+        lasted.append(
+            {held.openid: (held.closed_at or 0.0) - held.opened_at for held in of.history}
+        )
+
+    assert lasted[0] == lasted[1] != lasted[2]
+    assert all(10 <= seconds <= 30 for seconds in lasted[0].values())
+    assert len(set(lasted[0].values())) == 20
+
+
+def test_a_session_frees_its_agent_at_its_own_end(make: Make, now: clock.Clock) -> None:
+    of = make("session_seconds = [10, 30]\nagent_full = '65415'")
+    of.create("cap1@shop", "first")
+    seen = []
+    for _ in range(31):
+        seen.append(len(of.agents["cap1@shop"].fans))
+        seen.append(create(of, "cap1@shop", "second"))
+        now.now += 1
+        if not seen[-1]:
+            break
+
+    assert seen == [1, 65415] * (len(seen) // 2 - 1) + [1, 0]
+    assert of.history[0].closed_at == pytest.approx(now.now - 1, abs=1)
+    assert of.agents["cap1@shop"].max_serving == 1
+
+
 def test_a_fan_can_be_served_from_the_start_and_has_the_suffix_of_who_is_asked(make: Make) -> None:
     of = make("")
 
@@ -198,6 +280,57 @@ def test_who_gets_a_session_waits_no_longer(make: Make) -> None:
     of.wait(["waiting_00001"])
 
     assert [openid for openid, _ in of.waiting()[1]] == ["waiting_00002"]
+
+
+def test_who_is_served_from_the_start_does_not_wait(make: Make) -> None:
+    of = make("waiting = {openids = ['served_bob_1', 'fan']}")
+
+    assert [openid for openid, _ in of.waiting()[1]] == ["fan"]
+
+
+@pytest.mark.parametrize("openid", ["waiting_00001", "arrived_000002", "fan"])
+@pytest.mark.parametrize("opened_after", [0, 3])
+def test_who_had_a_session_does_not_come_back_by_himself(
+    make: Make, now: clock.Clock, openid: str, opened_after: float
+) -> None:
+    of = make(
+        "session_seconds = 5\n"
+        "waiting = {count = 1, openids = ['fan'], arrivals_per_second = 1, arrivals_limit = 3}"
+    )
+    now.now += opened_after
+    of.create("anna@shop", openid)
+    now.now += 60
+
+    assert openid not in dict(of.waiting()[1])
+    assert served_by(of, openid) == ""
+    of.wait([openid])
+    assert openid in dict(of.waiting()[1])
+
+
+def test_the_next_hundred_show_when_the_first_are_served(make: Make) -> None:
+    of = make("waiting = {count = 250}")
+    counts = []
+    while (read := of.waiting())[0]:
+        counts.append(read[0])
+        for openid, _ in read[1]:
+            of.create("anna@shop", openid)
+
+    assert counts == [250, 150, 50]
+    assert len(of.history) == 250
+
+
+def test_who_arrived_before_is_shown_before(make: Make, now: clock.Clock) -> None:
+    of = make("waiting = {count = 1, arrivals_per_second = 1, arrivals_limit = 2}")
+    now.now += 1.5
+    of.wait(["told"])
+    now.now += 10
+
+    assert [openid for openid, _ in of.waiting()[1]] == [
+        "waiting_00001",
+        "arrived_000001",
+        "told",
+        "arrived_000002",
+    ]
 
 
 def test_fans_arrive_until_the_limit(make: Make, now: clock.Clock) -> None:
