@@ -18,7 +18,7 @@ import pydantic
 import pydantic_settings
 from pydantic import Field, SecretStr
 
-from worker.contract import urls
+from worker.contract import request, urls
 
 #: Where `kfsession up` says which embedded server this directory runs: {"url": …, "pid": …}.
 EMBEDDED_FILE = Path(".kfsession/ledger.json")
@@ -48,6 +48,18 @@ def _check_token_url(value: SecretStr | None) -> SecretStr | None:
 TokenUrl = Annotated[SecretStr | None, pydantic.AfterValidator(_check_token_url)]
 
 
+def _check_single(value: str) -> str:
+    if value == request.ANY:
+        raise ValueError("is no single agent; for all of the account write agent_capacity")
+    return value
+
+
+#: An agent by its name, as a request spells it, but never `any`.
+SingleAgent = Annotated[request.Agent, pydantic.AfterValidator(_check_single)]
+#: How many sessions an agent may serve; 0 is no limit of ours. TOML knows numbers: no "20".
+Capacity = Annotated[int, Field(ge=0, strict=True)]
+
+
 class Account(pydantic.BaseModel):
     """One Official Account and where its access token comes from: exactly one source."""
 
@@ -58,6 +70,9 @@ class Account(pydantic.BaseModel):
     access_token: SecretStr | None = None
     access_token_file: Path | None = None
     access_token_url: TokenUrl = None
+    #: For every agent that `capacities` does not name; `Settings.accounts` leaves no None.
+    agent_capacity: Capacity | None = None
+    capacities: dict[SingleAgent, Capacity] = {}
 
     @pydantic.model_validator(mode="after")
     def _check_source(self) -> Self:
@@ -106,6 +121,8 @@ class Settings(pydantic_settings.BaseSettings):
     submit_timeout_seconds: Annotated[float, Field(ge=0.1, le=60)] = 2
     #: How long a read of who is online is good for.
     presence_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 5
+    #: Sessions an agent may serve where the accounts file says nothing else; 0: no limit of ours.
+    agent_capacity: Annotated[int, Field(ge=0)] = 0
     #: How long a final record is kept, in hours.
     retention_hours: Annotated[float, Field(gt=0, le=8760)] = 168
     log_format: Literal["json", "console"] | None = None
@@ -164,21 +181,27 @@ class Settings(pydantic_settings.BaseSettings):
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     def accounts(self) -> tuple[Account, ...]:
-        """The accounts a worker serves.
+        """The accounts a worker serves, each with its `agent_capacity`.
 
         Raises InvalidSettings when there are none, or the accounts file is wrong.
         """
         if self.accounts_file is not None:
-            return _read_accounts(self.accounts_file)
+            return tuple(map(self._with_capacity, _read_accounts(self.accounts_file)))
         if not self._credentials():
             raise InvalidSettings(
                 "KF_APPSECRET: missing; a worker needs KF_APPID and KF_APPSECRET, an access token"
                 " (KF_ACCESS_TOKEN…), or KF_ACCOUNTS_FILE"
             )
         try:
-            return (Account(appid=self.appid or "default", **self._credentials()),)
+            account = Account(appid=self.appid or "default", **self._credentials())
         except pydantic.ValidationError as error:
             raise InvalidSettings(f"KF_ACCESS_TOKEN: {_message(error)}") from None
+        return (self._with_capacity(account),)
+
+    def _with_capacity(self, account: Account) -> Account:
+        if account.agent_capacity is not None:
+            return account
+        return account.model_copy(update={"agent_capacity": self.agent_capacity})
 
     @functools.cached_property
     def ledger_url(self) -> str:
@@ -242,7 +265,10 @@ def _read_accounts(path: Path) -> tuple[Account, ...]:
 
 
 def _message(error: pydantic.ValidationError, prefix: str = "KF_") -> str:
-    """One line for the first breach; the value is shown unless it is a secret."""
+    """One line for the first breach; the value is shown unless it is a secret.
+
+    In the accounts file a place can be deeper: `capacities.anna@shop`.
+    """
     first = error.errors(include_url=False)[0]
     text = first["msg"].removeprefix("Value error, ")
     if not first["loc"]:
@@ -250,4 +276,7 @@ def _message(error: pydantic.ValidationError, prefix: str = "KF_") -> str:
     name = str(first["loc"][0])
     is_value = first["type"] not in ("missing", "extra_forbidden")
     shown = f"{first['input']!r}: " if is_value and name not in _HIDDEN else ""
-    return f"{prefix}{name.upper() if prefix else name}: {shown}{text}"
+    # A wrong key is the value that is shown; anything may stand in it.
+    loc = first["loc"][:-2] if first["loc"][-1] == "[key]" else first["loc"]
+    place = ".".join(map(str, loc))
+    return f"{prefix}{name.upper() if prefix else place}: {shown}{text}"

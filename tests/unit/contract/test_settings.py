@@ -49,6 +49,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert (config.ttl_seconds, config.batch_ttl_seconds) == (1800, 28800)
     assert (config.call_timeout_seconds, config.submit_timeout_seconds) == (10, 2)
     assert (config.presence_seconds, config.retention_hours) == (5, 168)
+    assert config.agent_capacity == 0
     assert (config.log_format, config.log_level) == (None, "INFO")
     with pytest.raises(settings.InvalidSettings, match="KF_APPSECRET: missing"):
         config.accounts()
@@ -102,6 +103,9 @@ def test_a_lease_outlives_a_token_fetch_and_a_call() -> None:
         ("KF_CALL_TIMEOUT_SECONDS", "61"),
         ("KF_SUBMIT_TIMEOUT_SECONDS", "0"),
         ("KF_PRESENCE_SECONDS", "0"),
+        ("KF_AGENT_CAPACITY", "-1"),
+        ("KF_AGENT_CAPACITY", "1.5"),
+        ("KF_AGENT_CAPACITY", "many"),
         ("KF_RETENTION_HOURS", "0"),
         ("KF_RETENTION_HOURS", "nan"),
         ("KF_LOG_FORMAT", "xml"),
@@ -282,6 +286,72 @@ def test_several_accounts_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_
     )
     accounts = load(monkeypatch, KF_ACCOUNTS_FILE=file).accounts()
     assert [account.appid for account in accounts] == ["wx1", "wx2"]
+
+
+def test_an_account_has_the_capacity_of_the_file_else_that_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A 0 in the file is an answer too; single agents keep their own."""
+    file = tmp_path / "accounts.toml"
+    file.write_text(
+        '[[account]]\nappid = "wx1"\nappsecret = "a"\nagent_capacity = 20\n'
+        '[account.capacities]\n"anna@shop" = 50\n"bert@shop" = 0\n'
+        '[[account]]\nappid = "wx2"\nappsecret = "a"\n'
+        '[[account]]\nappid = "wx3"\nappsecret = "a"\nagent_capacity = 0\n'
+    )
+    accounts = load(monkeypatch, KF_ACCOUNTS_FILE=file, KF_AGENT_CAPACITY=7).accounts()
+    assert [account.agent_capacity for account in accounts] == [20, 7, 0]
+    assert [account.capacities for account in accounts] == [
+        {"anna@shop": 50, "bert@shop": 0},
+        {},
+        {},
+    ]
+
+
+@pytest.mark.parametrize(("variables", "capacity"), [({}, 0), ({"KF_AGENT_CAPACITY": 3}, 3)])
+def test_the_account_of_the_environment_has_its_capacity(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, object], capacity: int
+) -> None:
+    """Without a file as well."""
+    (account,) = load(monkeypatch, KF_ACCESS_TOKEN="t", **variables).accounts()
+    assert (account.agent_capacity, account.capacities) == (capacity, {})
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("agent_capacity = -1", "agent_capacity: -1: Input should be greater than or equal to 0"),
+        ("agent_capacity = '9'", "agent_capacity: '9': Input should be a valid integer"),
+        ("agent_capacity = true", "agent_capacity: True: Input should be a valid integer"),
+        ("capacities = 5", "capacities: 5: Input should be a valid dictionary"),
+        (
+            "capacities = {'anna@shop' = -2}",
+            "capacities.anna@shop: -2: Input should be greater than or equal to 0",
+        ),
+        ("capacities = {'anna@shop' = 1.5}", "capacities.anna@shop: 1.5: Input should be a valid"),
+        ("capacities = {anna = 5}", "capacities: 'anna': an agent is prefix@account"),
+        ("capacities = {'a b@shop' = 5}", "capacities: 'a b@shop': an agent is prefix@"),
+        ('capacities = {"a\\nb" = 5}', "capacities: 'a\\nb': an agent is prefix@account"),
+        (
+            "capacities = {any = 5}",
+            "capacities: 'any': is no single agent; for all of the account write agent_capacity",
+        ),
+        (
+            "[account.capacities]\nappsecret = 'SECRET'",
+            "capacities: 'appsecret': an agent",
+        ),
+    ],
+)
+def test_a_wrong_capacity_names_its_place_value_and_mend(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lines: str, said: str
+) -> None:
+    """Also where a key was written below the table it does not belong to."""
+    file = tmp_path / "accounts.toml"
+    content = f'[[account]]\nappid = "wx1"\naccess_token = "t"\n{lines}'
+    file.write_text(content.replace("SECRET", SECRET))
+    line = refusal(monkeypatch, KF_ACCOUNTS_FILE=file)
+    assert line.startswith(f"KF_ACCOUNTS_FILE: {said}")
+    assert SECRET not in line
 
 
 @pytest.mark.parametrize(
