@@ -11,7 +11,7 @@ import typer
 from producers import moments, terminal
 from producers.commands import options
 from worker.contract import record
-from worker.ledger import reader
+from worker.ledger import agents, reader
 
 #: A worker that has said nothing for so long is gone, in seconds.
 ALIVE_SECONDS = 60
@@ -57,6 +57,7 @@ def look(reads: reader.Reader, now: datetime.datetime) -> dict[str, Any]:
         "states": {each.value: _state(reads, each, counts[each], now) for each in record.Status},
         "workers": [_worker(name, about, now) for name, about in reads.workers().items()],
         "accounts": reads.accounts(),
+        "gates": [_gate(reads.account(each)) for each in reads.accounts()],
         "dead": reads.dead(),
         "oddities": reads.oddities(),
     }
@@ -88,6 +89,19 @@ def _worker(name: str, about: Mapping[str, Any], now: datetime.datetime) -> dict
     }
 
 
+def _gate(account: agents.Account) -> dict[str, Any]:
+    """What keeps an account's requests from going, and whether anybody can tell who is online."""
+    until = account.held_until
+    return {
+        "appid": account.appid,
+        "paused": account.is_paused,
+        "paused_agents": sorted(account.paused),
+        "held_for": account.held_for,
+        "held_until": until and until.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "presence_blind": account.blind,
+    }
+
+
 def _needs_person(seen: Mapping[str, Any]) -> list[str]:
     states = seen["states"]
     found = [
@@ -101,6 +115,12 @@ def _needs_person(seen: Mapping[str, Any]) -> list[str]:
                 f"{size} requests {each} without anybody knowing whether a session was opened"
                 f" (kfsession list --status {each} --reason unconfirmed)"
             )
+    found += [
+        f"nobody can tell who is online in {each['appid']} ({each['presence_blind']}): its rooms"
+        " wake by growing waits"
+        for each in seen["gates"]
+        if each["presence_blind"]
+    ]
     live = sum(states[each]["count"] for each in record.Status if not each.is_final)
     if live and not any(each["is_alive"] for each in seen["workers"]):
         found.append(f"no worker is alive, and {live} requests need one")
@@ -142,6 +162,7 @@ def _print(seen: Mapping[str, Any]) -> None:
     said: dict[str, Any] = {
         "workers": None if seen["workers"] else "none",
         "accounts": ", ".join(seen["accounts"]) or "none announced by a worker yet",
+        "held": "\n".join(filter(None, map(_said_of_gate, seen["gates"]))) or None,
         "dead entries": seen["dead"],
         **seen["oddities"],
         "needs a person": "\n".join(seen["needs_person"]) or None,
@@ -149,6 +170,17 @@ def _print(seen: Mapping[str, Any]) -> None:
     terminal.show(
         terminal.table("", "", rows=[each for each in said.items() if each[1] is not None])
     )
+
+
+def _said_of_gate(gate: Mapping[str, Any]) -> str:
+    said = [f"paused: {name}" for name in gate["paused_agents"]]
+    if gate["paused"]:
+        said.insert(0, "paused")
+    if gate["held_for"]:
+        said.append(f"{gate['held_for']} until {gate['held_until']}")
+    if gate["presence_blind"]:
+        said.append(f"presence is blind ({gate['presence_blind']})")
+    return f"{gate['appid']} {', '.join(said)}" if said else ""
 
 
 def _state_row(name: str, state: Mapping[str, Any]) -> tuple[object, ...]:

@@ -11,7 +11,7 @@ import datetime
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
@@ -43,6 +43,16 @@ class Change:
     def is_done(self) -> bool:
         """Whether it was done, or will be as far as WeChat lets it."""
         return self.result in ("cancelled", "asked", "queued")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """What a pause or resume came to; without `kf_account` it is the whole account's."""
+
+    appid: str
+    kf_account: str | None
+    is_paused: bool
+    has_changed: bool
 
 
 class SessionProducer:
@@ -118,6 +128,32 @@ class SessionProducer:
         if result == "queued":
             current.ring(request.Lane(detail), [request_id], until=until)
         return Change(id=request_id, result=result, detail=detail or None)
+
+    def pause(self, kf_account: str | None = None, *, appid: str | None = None) -> Gate:
+        """Hold an account's requests, or those for one agent; deadlines run on.
+
+        Raises InvalidRequest for an agent or account that cannot be meant.
+        """
+        return self._turn(kf_account, appid, is_paused=True)
+
+    def resume(self, kf_account: str | None = None, *, appid: str | None = None) -> Gate:
+        """Let go what `pause` holds."""
+        return self._turn(kf_account, appid, is_paused=False)
+
+    def _turn(self, kf_account: str | None, appid: str | None, *, is_paused: bool) -> Gate:
+        if kf_account is not None:
+            request.check_single_agent(kf_account)
+        current = self._link()
+        turn = current.ledger.accounts.pause if is_paused else current.ledger.accounts.resume
+        found, has_changed = current.write(lambda: turn(appid or "", kf_account or ""))
+        return Gate(
+            appid=found, kf_account=kf_account, is_paused=is_paused, has_changed=has_changed
+        )
+
+    def want_reading(self, appids: Sequence[str]) -> None:
+        """Ask the workers to read who is online in these accounts, although nobody waits."""
+        current = self._link()
+        current.write(lambda: current.ledger.accounts.want_reading(appids))
 
     # -- reading -----------------------------------------------------------------------------------
 

@@ -1,4 +1,7 @@
-"""Takes a claim and asks WeChat, target by target, until an agent has the fan or an error is left.
+"""Takes a claim and asks WeChat, target by target, until an agent has the fan or nobody is left.
+
+The ledger says whom to ask, since gates, presence and room to spare are counted there across all
+workers; each answer is told to it before the next one is asked.
 
 One rule shapes it: while it is unsure whether a fan was given to an agent, that same agent may be
 asked again (WeChat answers 0 for a pair that has its session), but another one only after a
@@ -10,13 +13,13 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import time
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 from worker import errors
 from worker.contract import record, request
 from worker.ledger import claims
-from worker.wechat import agents, kfsession, tokens, transport
+from worker.wechat import kfsession, tokens, transport
 
 T = TypeVar("T")
 
@@ -55,21 +58,38 @@ class Answer:
     is_ours: bool
 
 
+class Keeper(Protocol):
+    """Keeps a claim for further calls; both raise LeaseLost when it is gone."""
+
+    def renew(
+        self, claim: claims.Claim, kf_account: str, progress: claims.Progress
+    ) -> claims.Claim:
+        """Keep it for a call to `kf_account`."""
+
+    def find_next(
+        self,
+        claim: claims.Claim,
+        progress: claims.Progress,
+        *,
+        out: frozenset[str],
+        offline: str | None,
+    ) -> claims.Claim:
+        """Keep it for whoever can be asked next."""
+
+
 class Asking:
     """The calls made for one claim, and what they taught.
 
-    `renew` keeps the claim before a call that it does not cover yet, and raises LeaseLost when it
-    is gone; `online` tells who is online; `is_stopping` that no further call may start.
-    `call_seconds` is the longest a call may take.
+    `keeper` keeps the claim before a call that it does not cover yet; `is_stopping` says that no
+    further call may start. `call_seconds` is the longest a call may take.
     """
 
     def __init__(
         self,
         claim: claims.Claim,
         account: Account | None,
+        keeper: Keeper,
         *,
-        online: Callable[[Account, str], tuple[agents.OnlineAgent, ...]],
-        renew: Callable[[claims.Claim, str, claims.Progress], claims.Claim],
         is_stopping: Callable[[], bool],
         call_seconds: float,
     ) -> None:
@@ -79,16 +99,17 @@ class Asking:
         self.doubt = claim.doubt
         self.attempt_count = claim.attempt_count
         self._account = account
-        self._online = online
-        self._renew = renew
+        self._keeper = keeper
         self._is_stopping = is_stopping
         self._call_seconds = call_seconds
         self._attempts: list[record.Attempt] = []
         self._api_calls = claim.api_calls
         could_ask = {claim.doubt, request.ANY} & set(claim.targets)
         self._asked = {claim.doubt} if claim.doubt and could_ask else set()
-        self._offline: set[str] = set()
         self._has_renewed_token = False
+        self._wrong: errors.AgentOut | None = None
+        #: Who was just found offline, until the ledger knows.
+        self._offline: str | None = None
 
     @property
     def last_errcode(self) -> int | None:
@@ -109,10 +130,10 @@ class Asking:
         )
 
     def ask(self) -> Answer:
-        """Ask the targets in order; the next one at once when one is offline or wrong.
+        """Ask the targets in order; the next one at once when one is offline, full or wrong.
 
-        Raises AgentOut when all of them are wrong, AgentOffline when one may come online yet, else
-        what broke the round off. Transient and unsure ends, of reads too, count as attempts.
+        Raises AgentOut when all of them are wrong, NobodyFree when one may be free yet, else what
+        broke the round off. Transient and unsure ends, of reads too, count as attempts.
         """
         try:
             return self._ask_in_turn()
@@ -124,23 +145,43 @@ class Asking:
             raise
 
     def _ask_in_turn(self) -> Answer:
-        wrong: errors.AgentOut | None = None
-        for kf_account in self._candidates():
+        kf_account = self.claim.calling
+        if kf_account in self.out or kf_account == self._offline:
+            kf_account = None
+        while True:
+            if self.doubt not in (None, kf_account) and (found := self.read_back()):
+                return found
+            kf_account = kf_account or self._find_next()
             try:
                 return self._ask_one(kf_account)
             except errors.AgentOffline:
-                self._offline.add(kf_account)
+                self._offline = kf_account
             except errors.AgentOut as error:
                 self.out.add(kf_account)
-                wrong = wrong or error
-        if wrong and self.out.issuperset(self.claim.targets):
-            raise wrong
-        raise errors.AgentOffline("no agent of this request is online")
+                self._wrong = self._wrong or error
+            kf_account = None
+
+    def _find_next(self) -> str:
+        """Whom the ledger says to ask next; raises what ends the round when that is nobody."""
+        self._keep(
+            self._keeper.find_next(
+                self.claim, self.progress, out=frozenset(self.out), offline=self._offline
+            )
+        )
+        self._offline = None
+        if self.claim.is_cancelled:
+            raise TakenBack
+        if self.claim.calling is not None:
+            return self.claim.calling
+        if self.claim.held_for is None:  # an earlier delivery may have heard of the wrong ones
+            raise self._wrong or errors.AgentOut("every agent it asks for was found wrong")
+        raise errors.NobodyFree(self.claim.held_for)
 
     def read_back(self) -> Answer | None:
         """Who serves the fan, by WeChat's own word; None for nobody. Ends the doubt."""
         if not self._has_lease():
-            self._renew_lease(self.doubt or self.claim.calling or "")
+            calling = self.doubt or self.claim.calling or ""
+            self._keep(self._keeper.renew(self.claim, calling, self.progress))
         try:
             served_by = self._read(self._serving)
         except errors.FanInvalid:  # WeChat does not know this fan, so nobody serves it
@@ -150,28 +191,7 @@ class Asking:
             return None
         return Answer(served_by=served_by, is_ours=served_by in self._asked)
 
-    def _candidates(self) -> Iterator[str]:
-        """The targets worth a call, one under doubt first; `any` becomes who is online."""
-        targets = [each for each in self.claim.targets if each not in self.out | self._offline]
-        if self.doubt in targets:
-            targets.remove(self.doubt)
-            targets.insert(0, self.doubt)
-        for target in targets:
-            if target != request.ANY:
-                yield target
-            else:
-                yield from self._whoever()
-
-    def _whoever(self) -> Iterator[str]:
-        """Online agents, the one who serves fewest first."""
-        online = self._read(lambda token: self._online(self._known_account(), token))
-        tried = self.out | self._offline | set(self.claim.targets)
-        by_load = sorted(online, key=lambda agent: (agent.accepted_case, agent.kf_account))
-        yield from (each.kf_account for each in by_load if each.kf_account not in tried)
-
     def _ask_one(self, kf_account: str) -> Answer:
-        if self.doubt not in (None, kf_account) and (found := self.read_back()):
-            return found
         try:
             self._with_token(lambda token: self._create(kf_account, token))
         except errors.ServedElsewhere:
@@ -186,7 +206,7 @@ class Asking:
             raise Interrupted
         # The claim covers one call; before a further one ask whether it was taken back meanwhile.
         if self._attempts or not self._has_lease() or self.claim.calling != kf_account:
-            self._renew_lease(kf_account)
+            self._keep(self._keeper.renew(self.claim, kf_account, self.progress))
             if self.claim.is_cancelled:
                 raise TakenBack
         at, started = datetime.datetime.now(datetime.UTC), time.monotonic()
@@ -234,9 +254,8 @@ class Asking:
         """Whether the claim outlasts one more call."""
         return self.claim.lease_left_seconds() > self._call_seconds + 1
 
-    def _renew_lease(self, kf_account: str) -> None:
-        """Have lease enough for a call, with the agent it may attach the fan to in the ledger."""
-        renewed = self._renew(self.claim, kf_account, self.progress)
+    def _keep(self, renewed: claims.Claim) -> None:
+        """Go on under a renewed claim; what the calls taught stands in the ledger now."""
         self.claim = dataclasses.replace(renewed, doubt=self.doubt)
         self._attempts.clear()
 
@@ -274,7 +293,7 @@ class Asking:
 
     def _known_account(self) -> Account:
         if self._account is None:
-            raise errors.TokenUnavailable(
+            raise errors.CredentialsMissing(
                 f"this worker has no credentials for account {self.claim.appid}",
                 hint=f"give the worker the credentials of {self.claim.appid}, or cancel it",
             )

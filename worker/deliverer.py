@@ -16,7 +16,6 @@ from worker import asking, delivery, errors, retry
 from worker.contract import record, settings
 from worker.ledger import attempts, claims
 from worker.ledger import ledger as ledgers
-from worker.wechat import agents
 
 T = TypeVar("T")
 
@@ -33,7 +32,8 @@ class Deliverer:
     """Works through doorbells; one for all slots of a process.
 
     `accounts` are those this worker has credentials for; `stopping` is set once the worker shuts
-    down: running calls end, nothing new starts.
+    down: running calls end, nothing new starts. `want_reading()` says that somebody waits for a
+    reading of who is online.
     """
 
     def __init__(
@@ -42,12 +42,12 @@ class Deliverer:
         accounts: dict[str, asking.Account],
         config: settings.Settings,
         *,
-        online: Callable[[asking.Account, str], tuple[agents.OnlineAgent, ...]],
+        want_reading: Callable[[], None],
         stopping: threading.Event,
     ) -> None:
         self._ledger = ledger
         self._accounts = accounts
-        self._online = online
+        self._want_reading = want_reading
         self._stopping = stopping
         self._call_seconds = config.call_timeout_seconds
 
@@ -65,6 +65,8 @@ class Deliverer:
                 taken = self._settle(claim, rest, holder, ends)
                 settled += taken.settled
             _report(taken, claim)
+            if taken.needs_reading:
+                self._want_reading()
             claim, rest = taken.claim, taken.rest
         self._ledger.release(rest)
         return settled
@@ -75,7 +77,9 @@ class Deliverer:
     def _claim(self, ids: Sequence[str], holder: str, ends: float) -> claims.Taken:
         return self._reach(
             ends - time.monotonic(),
-            lambda again: self._ledger.claim(ids, holder, again=again),
+            lambda again: self._ledger.claim(
+                ids, holder, hold_seconds=retry.holding_seconds(), again=again
+            ),
         )
 
     def _settle(
@@ -98,19 +102,21 @@ class Deliverer:
                 settlement,
                 rest,
                 holder,
+                hold_seconds=retry.holding_seconds(),
                 take_next=not self._is_over(ends),
                 again=again,
             ),
         )
         _log_settlement(ask.claim, settlement)
+        if ask.claim.needs_reading:
+            self._want_reading()
         return taken
 
     def _asking(self, claim: claims.Claim) -> asking.Asking:
         return asking.Asking(
             claim,
             self._accounts.get(claim.appid),
-            online=self._online,
-            renew=self._renew,
+            self,
             is_stopping=self._stopping.is_set,
             call_seconds=self._call_seconds,
         )
@@ -119,11 +125,26 @@ class Deliverer:
         """Wait in place; False when the worker began to shut down meanwhile."""
         return not self._stopping.wait(seconds)
 
-    def _renew(
+    def renew(
         self, claim: claims.Claim, kf_account: str, progress: claims.Progress
     ) -> claims.Claim:
+        """Keep a claim for a call to `kf_account`."""
         return self._reach(
             claim.lease_left_seconds(), lambda _: self._ledger.renew(claim, kf_account, progress)
+        )
+
+    def find_next(
+        self,
+        claim: claims.Claim,
+        progress: claims.Progress,
+        *,
+        out: frozenset[str],
+        offline: str | None,
+    ) -> claims.Claim:
+        """Keep a claim for whoever can be asked next."""
+        return self._reach(
+            claim.lease_left_seconds(),
+            lambda _: self._ledger.find_next(claim, progress, out=out, offline=offline),
         )
 
     def _reach(self, seconds: float, step: Callable[[bool], T]) -> T:
@@ -145,21 +166,24 @@ def _settlement(ask: asking.Asking, verdict: delivery.Verdict) -> claims.Settlem
         reason=verdict.reason,
         served_by=verdict.served_by,
         wait_seconds=verdict.wait_seconds,
+        holds=verdict.holds,
         strikes=verdict.strikes,
         crashes=verdict.crashes,
         out=frozenset(ask.out),
-        because=_because(ask, verdict.error),
+        because=_because(ask, verdict),
         progress=ask.progress,
     )
 
 
-def _because(ask: asking.Asking, error: BaseException | None) -> str:
-    """The code a settlement rests on where no attempt tells: a refused token, a failed reading."""
+def _because(ask: asking.Asking, verdict: delivery.Verdict) -> str:
+    """The code it rests on where no attempt of its own tells: a refused token, a held account."""
+    error = verdict.error
     if isinstance(error, errors.TokenUnavailable):
         log.warning("token_unavailable", appid=ask.claim.appid, error=str(error), hint=error.hint)
         return f"- {error}"[: attempts.MAX_ERRMSG]
     errcode = getattr(error, "errcode", None)
-    if errcode is None or errcode == ask.last_errcode:
+    is_told = errcode == ask.last_errcode and verdict.holds is not claims.Holds.ACCOUNT
+    if errcode is None or is_told:
         return ""
     return f"{errcode} {getattr(error, 'errmsg', None) or ''}"[: attempts.MAX_ERRMSG]
 

@@ -14,6 +14,7 @@ import structlog
 
 from worker import asking, errors, retry
 from worker.contract import record
+from worker.ledger import claims
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +37,7 @@ class Verdict:
     reason: record.Reason | None = None
     served_by: str | None = None
     wait_seconds: float = 0.0
+    holds: claims.Holds = claims.Holds.REQUEST
     strikes: int = 0
     crashes: int = 0
     #: What it rests on, where that is no success.
@@ -96,6 +98,7 @@ class Delivery:
                 status=record.Status.WAITING,
                 reason=parked.reason,
                 wait_seconds=parked.seconds,
+                holds=parked.holds,
                 strikes=parked.strikes,
                 error=parked.error,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 
 import celery
@@ -48,12 +49,15 @@ class Doorbell:
             }
         return cls(app, config.key_prefix)
 
-    def ring(self, lane: request.Lane, ids: Sequence[str]) -> int:
+    def ring(self, lane: request.Lane, ids: Sequence[str], *, slots: int = 1) -> int:
         """Send `ids` in as few messages as the lane allows; returns how many messages.
 
+        With `slots` there is one for each slot before a message gets a second id: a slot works
+        through a message one id after the other.
         Raises DoorbellUnavailable when the broker did not take them all.
         """
-        chunks = list(_chunks(ids, IDS_A_MESSAGE[lane]))
+        fair_share = math.ceil(len(ids) / slots)
+        chunks = list(_chunks(ids, min(IDS_A_MESSAGE[lane], fair_share)))
         try:
             with (
                 self._app.producer_pool.acquire(block=True, timeout=_POOL_SECONDS) as producer,

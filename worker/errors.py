@@ -19,6 +19,8 @@ KfsessionError
 │       ├── ServedElsewhere
 │       └── BadRequest
 ├── TokenUnavailable           no access token to call with
+│   └── CredentialsMissing
+├── NobodyFree                 no agent of a request can be asked now
 ├── LedgerUnavailable          Redis did not answer
 ├── DoorbellUnavailable        the Celery broker did not take a message
 ├── LeaseLost                  somebody else works on this request
@@ -31,7 +33,7 @@ import enum
 import re
 from typing import ClassVar
 
-from worker.contract import errcodes
+from worker.contract import errcodes, record
 
 
 class Ended(enum.StrEnum):
@@ -188,6 +190,18 @@ class TokenUnavailable(KfsessionError):
         super().__init__(message)
         self.hint = hint
         self.cause_error = cause_error
+
+
+class CredentialsMissing(TokenUnavailable):
+    """This worker does not know the account: another one may."""
+
+
+class NobodyFree(KfsessionError):
+    """Every agent a request asks for is offline, full, paused or wrong: hold it for `reason`."""
+
+    def __init__(self, reason: record.Reason) -> None:
+        super().__init__(f"nobody can be asked now: {reason}")
+        self.reason = reason
 
 
 class LedgerUnavailable(KfsessionError):

@@ -1,52 +1,158 @@
-"""Takes an account and tells which agents are online, asking WeChat at most once an interval."""
+"""Takes accounts that somebody waits for, asks WeChat who is online, and tells the ledger.
+
+One worker in the whole fleet reads an account once an interval: taking it moves its next reading
+away. Readings run on threads of their own, so that a silent WeChat delays nobody's deadline.
+"""
 
 from __future__ import annotations
 
-import copy
-import dataclasses
-import threading
+import collections
 import time
-from collections import defaultdict
+from collections.abc import Callable, Mapping
+from concurrent import futures
+from typing import Final, TypeVar
+
+import structlog
 
 from worker import asking, errors
-from worker.wechat import agents
+from worker.contract import errcodes
+from worker.ledger import accounts as ledgers
+from worker.wechat import agents, transport
 
+T = TypeVar("T")
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Reading:
-    """What WeChat told, or that it did not, and until when that is good (monotonic, seconds)."""
+log = structlog.get_logger(__name__)
 
-    good_until: float
-    online: tuple[agents.OnlineAgent, ...] = ()
-    error: errors.WeChatError | None = None
+#: Most readings that one process begins a second.
+READINGS_A_SECOND: Final = 20
+#: Readings that can be under way at the same time in one process.
+THREADS: Final = 8
+#: Longest errmsg that is kept of why nobody can tell, in characters.
+MAX_ERRMSG: Final = 200
+#: Time between two readings of all agents' names by one process, in seconds.
+NAMES_SECONDS: Final = 600.0
+#: Time between two tries where WeChat refuses the list, in seconds: a person has to act.
+REFUSED_SECONDS: Final = 60.0
 
 
 class Presence:
-    """The last reading of each account, good for `seconds`, whether it succeeded or failed.
+    """One process's share of the readings; `news()` is called after each that changed something.
 
-    One slot reads at a time; the others wait for it, which its call's timeout bounds.
+    `accounts` are those this worker has credentials for; a reading is good for `seconds`, and
+    trusted until the one after the next could have come, a call of `call_seconds` included.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(
+        self,
+        ledger: ledgers.Accounts,
+        accounts: Mapping[str, asking.Account],
+        *,
+        seconds: float,
+        call_seconds: float,
+        news: Callable[[], None],
+    ) -> None:
+        self._ledger = ledger
+        self._accounts = accounts
         self._seconds = seconds
-        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-        self._readings: dict[str, _Reading] = {}
+        self._call_seconds = call_seconds
+        self._trusted_seconds = 2 * seconds + call_seconds
+        self._news = news
+        self._pool = futures.ThreadPoolExecutor(THREADS, thread_name_prefix="presence")
+        #: When each account's list of all agents may be read again (monotonic, seconds).
+        self._names_at: dict[str, float] = {}
+        self._under_way: set[futures.Future[None]] = set()
+        #: When each reading of the last second was begun.
+        self._begun: collections.deque[float] = collections.deque()
 
-    def online(self, account: asking.Account, token: str) -> tuple[agents.OnlineAgent, ...]:
-        """Who is online; raises a class of WeChatError when WeChat does not tell."""
-        with self._locks[account.appid]:
-            reading = self._readings.get(account.appid)
-            if reading is None or time.monotonic() >= reading.good_until:
-                reading = self._readings[account.appid] = self._read(account, token)
-        if reading.error is not None:
-            raise copy.copy(reading.error)  # one that many threads raise would mix their traces
-        return reading.online
+    def look(self) -> None:
+        """Begin the readings that are due and that this process has hands for."""
+        limit = self._hands()
+        if limit == 0:
+            return
+        # Until the reading is written nobody else begins one; a silent WeChat holds it up.
+        most_seconds = max(self._seconds, 2 * self._call_seconds)
+        taken = self._ledger.watch(limit, interval_seconds=most_seconds)
+        self._begun.extend([time.monotonic()] * len(taken))
+        self._under_way |= {self._pool.submit(self._read, reading) for reading in taken}
 
-    def _read(self, account: asking.Account, token: str) -> _Reading:
+    def stop(self) -> None:
+        """Begin no further reading, and leave those under way."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _hands(self) -> int:
+        """How many readings may begin now."""
+        a_second_ago = time.monotonic() - 1
+        while self._begun and self._begun[0] <= a_second_ago:
+            self._begun.popleft()
+        self._under_way = {each for each in self._under_way if not each.done()}
+        return min(THREADS - len(self._under_way), READINGS_A_SECOND - len(self._begun))
+
+    def _read(self, reading: ledgers.Reading) -> None:
         try:
-            online = agents.online(account.transport, token)
-        except errors.TokenRejected:  # with the next token it may work at once
-            raise
-        except errors.WeChatError as error:
-            return _Reading(good_until=time.monotonic() + self._seconds, error=error)
-        return _Reading(good_until=time.monotonic() + self._seconds, online=online)
+            self._tell(reading)
+        except errors.KfsessionError as error:
+            log.warning("presence_untold", appid=reading.appid, error=str(error))
+        except Exception:  # a bug must not take the thread along without a word
+            log.exception("presence_crashed", appid=reading.appid)
+
+    def _tell(self, reading: ledgers.Reading) -> None:
+        try:
+            online = self._ask(reading.appid, agents.online)
+        except (errors.WeChatError, errors.TokenUnavailable) as error:
+            self._tell_blind(reading, error)
+            return
+        sessions = {each.kf_account: each.accepted_case for each in online}
+        came = self._ledger.observe(
+            reading,
+            sessions,
+            everybody=self._everybody(reading.appid),
+            interval_seconds=self._seconds,
+            trusted_seconds=self._trusted_seconds,
+        )
+        if came:
+            log.info("agents_came_online", appid=reading.appid, count=came, online=len(sessions))
+        if sessions:
+            self._news()
+
+    def _everybody(self, appid: str) -> tuple[str, ...]:
+        """All agents, read now and then; without them a name that was never met may be wrong."""
+        if time.monotonic() < self._names_at.get(appid, 0.0):
+            return ()
+        self._names_at[appid] = time.monotonic() + NAMES_SECONDS
+        try:
+            return self._ask(appid, agents.everybody)
+        except (errors.WeChatError, errors.TokenUnavailable) as error:
+            log.info("names_unread", appid=appid, error=str(error))
+            return ()
+
+    def _ask(self, appid: str, call: Callable[[transport.Transport, str], T]) -> T:
+        account = self._accounts.get(appid)
+        if account is None:
+            raise errors.CredentialsMissing(
+                f"this worker has no credentials for account {appid}",
+                hint=f"give the worker the credentials of {appid}",
+            )
+        token = account.tokens.get()
+        try:
+            return call(account.transport, token)
+        except errors.TokenRejected:
+            return call(account.transport, account.tokens.renew(token))
+
+    def _tell_blind(self, reading: ledgers.Reading, error: errors.KfsessionError) -> None:
+        cause = getattr(error, "cause_error", None)
+        refusal = cause if isinstance(cause, errors.Refused) else error  # of the token call
+        errcode = getattr(refusal, "errcode", None)
+        text = getattr(refusal, "errmsg", None) or str(refusal)
+        why = f"{'-' if errcode is None else errcode} {text}"[:MAX_ERRMSG]
+        seconds = self._seconds
+        if errcode is not None and errcodes.lookup(errcode).verdict in _FOR_A_PERSON:
+            seconds = max(seconds, REFUSED_SECONDS)
+        if self._ledger.blind(reading, why, interval_seconds=seconds):
+            log.warning("presence_blind", appid=reading.appid, error=str(error))
+            self._news()
+
+
+#: What no further try helps against.
+_FOR_A_PERSON = frozenset(
+    {errcodes.Verdict.ACCOUNT_BLOCKED, errcodes.Verdict.QUOTA, errcodes.Verdict.BAD_REQUEST}
+)

@@ -19,6 +19,7 @@ from tenacity import stop, wait
 
 from worker import errors
 from worker.contract import errcodes, record
+from worker.ledger import claims
 
 T = TypeVar("T")
 
@@ -48,6 +49,8 @@ class Policy:
     reason: record.Reason
     retry: tenacity.retry_base
     wait: Callable[[tenacity.RetryCallState], float]
+    #: What waits with the request.
+    holds: claims.Holds = claims.Holds.REQUEST
     stop: Callable[[tenacity.RetryCallState], bool] = tenacity.stop_never
     #: Whether the attempt number is the request's spent budget; else it is how often in a row the
     #: request has waited for the same reason.
@@ -71,11 +74,33 @@ TRANSIENT = Policy(
     is_budgeted=True,
 )
 
-#: 65415: no target is online. The deadline ends it, never a count.
-AGENT_OFFLINE = Policy(
-    reason=record.Reason.AGENT_OFFLINE,
-    retry=tenacity.retry_if_exception_type(errors.AgentOffline),
-    wait=wait.wait_exponential(multiplier=5, exp_base=1.5, max=60) + wait.wait_random(0, 1),
+
+def _nobody_free(reason: record.Reason) -> Policy:
+    """Every target is out: presence brings the room's next try forward, the deadline ends it."""
+
+    def is_held(error: BaseException) -> bool:
+        return isinstance(error, errors.NobodyFree) and error.reason is reason
+
+    return Policy(
+        reason=reason,
+        retry=tenacity.retry_if_exception(is_held),
+        wait=wait.wait_exponential(multiplier=5, exp_base=1.5, max=60) + wait.wait_random(0, 1),
+        holds=claims.Holds.ROOM,
+    )
+
+
+#: 65415: no target is online.
+AGENT_OFFLINE = _nobody_free(record.Reason.AGENT_OFFLINE)
+#: Who is online serves as many fans as they can take.
+AGENT_FULL = _nobody_free(record.Reason.AGENT_FULL)
+#: An operator paused the agents, or the account.
+PAUSED = _nobody_free(record.Reason.PAUSED)
+
+#: This worker has no credentials for the account; one that has some takes the request meanwhile.
+NO_CREDENTIALS = Policy(
+    reason=record.Reason.TOKEN,
+    retry=tenacity.retry_if_exception_type(errors.CredentialsMissing),
+    wait=wait.wait_fixed(5) + wait.wait_random(0, 1),
 )
 
 #: No usable access token.
@@ -83,6 +108,7 @@ TOKEN = Policy(
     reason=record.Reason.TOKEN,
     retry=tenacity.retry_if_exception_type((errors.TokenRejected, errors.TokenUnavailable)),
     wait=wait.wait_exponential(multiplier=4, max=60) + wait.wait_random(0, 1),
+    holds=claims.Holds.ACCOUNT,
 )
 
 #: 45011: the account's calls of this minute are used up.
@@ -90,6 +116,7 @@ RATE_LIMITED = Policy(
     reason=record.Reason.RATE_LIMITED,
     retry=tenacity.retry_if_exception_type(errors.RateLimited),
     wait=wait.wait_combine(_next_minute, wait.wait_random(0, 5)),
+    holds=claims.Holds.ACCOUNT,
 )
 
 #: 45009: the account's calls of this day are used up; no source says when the count starts again.
@@ -97,6 +124,7 @@ QUOTA = Policy(
     reason=record.Reason.QUOTA,
     retry=tenacity.retry_if_exception_type(errors.QuotaExhausted),
     wait=wait.wait_exception(_hold_seconds) + wait.wait_random(0, 60),
+    holds=claims.Holds.ACCOUNT,
 )
 
 #: A person has to act; one probe now and then notices that they have.
@@ -104,6 +132,7 @@ ACCOUNT_BLOCKED = Policy(
     reason=record.Reason.ACCOUNT_BLOCKED,
     retry=tenacity.retry_if_exception_type(errors.AccountBlocked),
     wait=wait.wait_exception(_hold_seconds) + wait.wait_random(0, 5),
+    holds=claims.Holds.ACCOUNT,
 )
 
 #: Our own code failed on this request.
@@ -115,18 +144,29 @@ CRASH = Policy(
 )
 
 #: What can end a call, in the order they are asked.
-POLICIES = (TRANSIENT, AGENT_OFFLINE, TOKEN, RATE_LIMITED, QUOTA, ACCOUNT_BLOCKED)
+POLICIES = (
+    TRANSIENT,
+    AGENT_OFFLINE,
+    AGENT_FULL,
+    PAUSED,
+    NO_CREDENTIALS,
+    TOKEN,
+    RATE_LIMITED,
+    QUOTA,
+    ACCOUNT_BLOCKED,
+)
 
 
 class Parked(Exception):
     """The next try is too far away to wait in place."""
 
     def __init__(
-        self, *, reason: record.Reason, seconds: float, strikes: int, error: BaseException | None
+        self, policy: Policy, *, seconds: float, strikes: int, error: BaseException | None
     ) -> None:
-        super().__init__(f"{reason} for {seconds:.1f} s")
+        super().__init__(f"{policy.reason} for {seconds:.1f} s")
         self.error = error
-        self.reason = reason
+        self.reason = policy.reason
+        self.holds = policy.holds
         self.seconds = seconds
         self.strikes = strikes
 
@@ -197,7 +237,7 @@ class Inline:
     def _sleep(self, seconds: float) -> None:
         if seconds > min(self._budget, self._seconds_left()) or not self._pause(seconds):
             raise Parked(
-                reason=self._policy.reason,
+                self._policy,
                 seconds=seconds,
                 strikes=self._history.strikes_after(self._policy),
                 error=self._error,
@@ -207,10 +247,21 @@ class Inline:
 
 def after_crash(error: Exception, crashes: int) -> float | None:
     """Seconds until a request on which our code failed `crashes` times is tried again, or None."""
-    state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
-    state.attempt_number = crashes
-    state.set_exception((type(error), error, error.__traceback__))
+    state = _state(error, crashes)
     return None if CRASH.stop(state) else CRASH.wait(state)
+
+
+def holding_seconds() -> float:
+    """How long a room rests before it is tried without a reading of who is online."""
+    return AGENT_OFFLINE.wait(_state(errors.NobodyFree(AGENT_OFFLINE.reason), 1))
+
+
+def _state(error: Exception, number: int) -> tenacity.RetryCallState:
+    """What a strategy is asked with outside a loop: the `number`th try ended in `error`."""
+    state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
+    state.attempt_number = number
+    state.set_exception((type(error), error, error.__traceback__))
+    return state
 
 
 def reading_back() -> tenacity.Retrying:
@@ -231,3 +282,23 @@ def reaching_ledger(seconds: float) -> tenacity.Retrying:
         stop=stop.stop_before_delay(seconds),
         reraise=True,
     )
+
+
+def reading() -> tenacity.Retrying:
+    """Six tries of a call that changes nothing, for a command whose user waits for the answer."""
+    return tenacity.Retrying(
+        retry=TRANSIENT.retry | RATE_LIMITED.retry | tenacity.retry_if_exception(_is_token_late),
+        wait=_reading_wait,
+        stop=stop.stop_after_attempt(6),
+        reraise=True,
+    )
+
+
+def _reading_wait(state: tenacity.RetryCallState) -> float:
+    return (RATE_LIMITED if RATE_LIMITED.retry(state) else TRANSIENT).wait(state)
+
+
+def _is_token_late(error: BaseException) -> bool:
+    """Whether the token's source broke off, which passes, and did not refuse."""
+    cause = error.cause_error if isinstance(error, errors.TokenUnavailable) else None
+    return isinstance(cause, errors.NeverLeft | errors.Unsure)

@@ -11,12 +11,11 @@ import threading
 import celery
 import structlog
 
-from worker import asking, deliverer, errors, presence, waiting_room
+from worker import asking, credentials, deliverer, errors, presence, waiting_room
 from worker import doorbell as doorbells
 from worker.contract import settings
 from worker.ledger import connection
 from worker.ledger import ledger as ledgers
-from worker.wechat import shared_token, tokens, transport
 
 log = structlog.get_logger(__name__)
 
@@ -39,21 +38,39 @@ class Runtime:
             timeout_seconds=REDIS_TIMEOUT_SECONDS,
             max_connections=config.concurrency + SPARE_CONNECTIONS,
         )
-        self._transports: list[transport.Transport] = []
-        self._api = self._open_transport(config.api_base_url)
+        self._credentials = credentials.Credentials(config, self._client)
         self._accounts = {each.appid: self._account(each) for each in config.accounts()}
+        self._capacities = {
+            each.appid: {"": each.agent_capacity or 0, **each.capacities}
+            for each in config.accounts()
+        }
         self.ledger = ledgers.Ledger(self._client, config)
         self.doorbell = doorbells.Doorbell(app, config.key_prefix)
+        self._presence = presence.Presence(
+            self.ledger.accounts,
+            self._accounts,
+            seconds=config.presence_seconds,
+            call_seconds=config.call_timeout_seconds,
+            news=self._hurry,
+        )
+        self.room = waiting_room.WaitingRoom(
+            self.ledger,
+            self.doorbell,
+            slots=config.concurrency,
+            announce=self.announce,
+            look=self._presence.look,
+        )
         self.deliverer = deliverer.Deliverer(
             self.ledger,
             self._accounts,
             config,
-            online=presence.Presence(config.presence_seconds).online,
+            want_reading=self._hurry,
             stopping=self.stopping,
         )
-        self.room = waiting_room.WaitingRoom(
-            self.ledger, self.doorbell, slots=config.concurrency, announce=self.announce
-        )
+
+    def _hurry(self) -> None:
+        """Something changed that the waiting room should not wait a tick for."""
+        self.room.hurry()
 
     def announce(self) -> None:
         """Tell the ledger that this worker lives, and which accounts it serves."""
@@ -61,7 +78,7 @@ class Runtime:
             "version": importlib.metadata.version("kfsession"),
             "slots": self._config.concurrency,
         }
-        self.ledger.announce(self.name, about, list(self._accounts))
+        self.ledger.accounts.announce(self.name, about, self._capacities)
 
     def refuse(self, entry: bytes, queue: str, why: str) -> None:
         """Put a broker entry that is none of ours on the dead list.
@@ -76,39 +93,17 @@ class Runtime:
 
     def close(self) -> None:
         """Say goodbye and close every connection."""
+        self._presence.stop()
         with contextlib.suppress(errors.LedgerUnavailable):
-            self.ledger.depart(self.name)
-        for each in self._transports:
-            each.close()
+            self.ledger.accounts.depart(self.name)
+        self._credentials.close()
         self._client.close()
-
-    def _open_transport(self, url: str) -> transport.Transport:
-        opened = transport.Transport(url, timeout_seconds=self._config.call_timeout_seconds)
-        self._transports.append(opened)
-        return opened
 
     def _account(self, account: settings.Account) -> asking.Account:
         return asking.Account(
-            appid=account.appid, transport=self._api, tokens=self._token_source(account)
-        )
-
-    def _token_source(self, account: settings.Account) -> tokens.TokenSource:
-        prefix = self._config.key_prefix
-        if account.access_token is not None:
-            return tokens.FixedToken(account.access_token)
-        if account.access_token_file is not None:
-            return tokens.FileToken(account.access_token_file)
-        if account.access_token_url is not None:
-            via = self._open_transport(account.access_token_url.get_secret_value())
-            return shared_token.url_token(via, self._client, prefix=prefix, appid=account.appid)
-        if account.appsecret is None:
-            raise AssertionError("settings see to it that an account has one source")
-        return shared_token.stable_token(
-            self._api,
-            self._client,
-            prefix=prefix,
             appid=account.appid,
-            secret=account.appsecret,
+            transport=self._credentials.api,
+            tokens=self._credentials.token_source(account),
         )
 
 

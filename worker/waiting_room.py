@@ -1,4 +1,4 @@
-"""Watches the ledger's clock: rings what is due, takes back lost leases, buries what expired.
+"""Watches the ledger's clock: rings what is due, opens rooms, takes leases back, buries.
 
 It runs as one thread in every worker process; any living worker is enough, and more do no harm,
 since each pass takes its ids in one atomic step.
@@ -10,13 +10,13 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
 
 from worker import doorbell as doorbells
-from worker import errors
+from worker import errors, retry
 from worker.contract import request
 from worker.ledger import ledger as ledgers
 
@@ -24,6 +24,8 @@ log = structlog.get_logger(__name__)
 
 #: Time between two passes, in seconds.
 TICK_SECONDS: Final = 0.5
+#: News are gathered for so long before a pass of their own, in seconds.
+NEWS_SECONDS: Final = 0.02
 #: Most ids one script takes; a full pass goes again at once.
 PASS_IDS: Final = 500
 #: A lane with more messages a slot than this is long: what waits in it is not rung again.
@@ -33,7 +35,11 @@ CHORES_SECONDS: Final = 5.0
 
 
 class WaitingRoom:
-    """One process's watch over the ledger. `announce` tells the ledger that this worker lives."""
+    """One process's watch over the ledger.
+
+    `announce` tells the ledger that this worker lives; `look` begins the readings of who is online
+    that are due.
+    """
 
     def __init__(
         self,
@@ -42,13 +48,17 @@ class WaitingRoom:
         *,
         slots: int,
         announce: Callable[[], None],
+        look: Callable[[], None],
     ) -> None:
         self._ledger = ledger
         self._doorbell = doorbell
+        self._slots = slots
         self._lane_limit = slots * MESSAGES_A_SLOT
         self._announce = announce
+        self._look = look
         self._chores_at = 0.0
         self._is_closing = threading.Event()
+        self._has_news = threading.Event()
         self._thread = threading.Thread(target=self._run, name="waiting-room", daemon=True)
         self._trouble: str | None = None
         self._silence: errors.DoorbellUnavailable | None = None
@@ -60,8 +70,13 @@ class WaitingRoom:
     def stop(self) -> None:
         """End the watch after the pass under way."""
         self._is_closing.set()
+        self._has_news.set()
         if self._thread.is_alive():
             self._thread.join()
+
+    def hurry(self) -> None:
+        """Something changed: make the next pass now."""
+        self._has_news.set()
 
     def tick(self) -> None:
         """One pass over all that is due; raises LedgerUnavailable, DoorbellUnavailable last.
@@ -72,6 +87,9 @@ class WaitingRoom:
             self._do_chores()
         while self._wake(self._short_lanes()) and not self._is_closing.is_set():
             pass
+        while self._open_rooms(self._short_lanes()) and not self._is_closing.is_set():
+            pass
+        self._look()
         if self._silence is not None:
             raise self._silence
 
@@ -90,10 +108,19 @@ class WaitingRoom:
             log.warning("lease_taken_back", id=request_id)
         if woken.expired:
             log.info("requests_expired", count=woken.expired)
-        for lane, ids in woken.ring.items():
-            if ids:
-                self._doorbell.ring(lane, ids)
+        self._ring(woken.ring)
         return woken.taken == PASS_IDS
+
+    def _open_rooms(self, may_ring: Mapping[request.Lane, bool]) -> bool:
+        """One script's worth of rooms whose time has come; whether more may be due."""
+        opened = self._ledger.open_rooms(PASS_IDS, may_ring, rest_seconds=retry.holding_seconds())
+        self._ring(opened.ring)
+        return opened.has_more
+
+    def _ring(self, ring: Mapping[request.Lane, Sequence[str]]) -> None:
+        for lane, ids in ring.items():
+            if ids:
+                self._doorbell.ring(lane, ids, slots=self._slots)
 
     def _short_lanes(self) -> dict[request.Lane, bool]:
         """Which lanes are short enough to ring; none while the broker is away."""
@@ -107,7 +134,10 @@ class WaitingRoom:
         return dict.fromkeys(request.Lane, False)
 
     def _run(self) -> None:
-        while not self._is_closing.wait(TICK_SECONDS):
+        while not self._is_closing.is_set():
+            if self._has_news.wait(TICK_SECONDS) and self._is_closing.wait(NEWS_SECONDS):
+                return
+            self._has_news.clear()
             try:
                 self.tick()
             except errors.SchemaTooNew as error:  # a newer release took over: leave it the ledger

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import sys
 from collections.abc import Iterable
@@ -25,7 +26,8 @@ PATIENCE_SECONDS = 60.0
 class Deployment:
     """Settings under a prefix of their own, and all that runs with them.
 
-    `latency_ms` is the simulator's; other keywords are KF_* settings without their prefix.
+    `latency_ms` is the simulator's, `agents` those it has beside `trial.AGENT`; other keywords are
+    KF_* settings without their prefix.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Deployment:
         prefix: str,
         latency_ms: float = 0.0,
         account: dict[str, int] | None = None,
+        agents: Iterable[scenario.Agent] = (),
         **knobs: object,
     ) -> None:
         self.valkey = valkey
@@ -46,7 +49,10 @@ class Deployment:
             scenario.Scenario(
                 latency_ms=(latency_ms, latency_ms),
                 accounts=(told,),
-                agents=(scenario.Agent(kf_account=trial.AGENT, appid=trial.APPID),),
+                agents=(
+                    scenario.Agent(kf_account=trial.AGENT, appid=trial.APPID),
+                    *(dataclasses.replace(each, appid=trial.APPID) for each in agents),
+                ),
             )
         )
         self.directory = directory
@@ -170,6 +176,15 @@ class Deployment:
         """The create calls in WeChat's book, of one fan or of all."""
         calls: list[dict[str, Any]] = self.wechat.book(scenario.CREATE_PATH, openid)["calls"]
         return calls
+
+    def set_online(self, kf_account: str, *, online: bool) -> None:
+        """Let an agent come or go."""
+        self.wechat.tell("agents", kf_account=kf_account, online=online)
+
+    def readings(self) -> int:
+        """How often WeChat was asked who is online."""
+        calls: list[Any] = self.wechat.book("/cgi-bin/customservice/getonlinekflist")["calls"]
+        return len(calls)
 
     # -- the broker --------------------------------------------------------------------------------
 

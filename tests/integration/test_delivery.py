@@ -52,11 +52,14 @@ class Shop:
         return one
 
     def bring_to_an_end(self, *ids: str, seconds: float = 30) -> list[record.Record]:
-        """Deliver again and again, as doorbells would, until all are final."""
+        """Pass and deliver again and again, as a worker would, until all are final."""
         until = time.monotonic() + seconds
         while not all(self.get(each).final for each in ids):
             assert time.monotonic() < until, [self.get(each).status for each in ids]
-            self.parts.ledger.wake(500, dict.fromkeys(request.Lane, True))
+            may_ring = dict.fromkeys(request.Lane, True)
+            self.parts.ledger.wake(500, may_ring)
+            self.parts.ledger.open_rooms(500, may_ring, rest_seconds=5)
+            self.parts._presence.look()
             self.deliver(*ids)
             time.sleep(0.02)
         return [self.get(each) for each in ids]
@@ -143,12 +146,31 @@ def test_a_fan_whom_somebody_else_serves_is_left_there(make: Callable[..., Shop]
     assert (one.status, one.served_by) == (S.ALREADY_SERVED, "bob@shop")
 
 
-def test_the_next_agent_is_asked_when_one_is_offline_or_wrong(make: Callable[..., Shop]) -> None:
-    """At once."""
+def test_the_next_agent_is_asked_when_one_is_offline_or_wrong(
+    make: Callable[..., Shop], wechat: running.SimulatorThread
+) -> None:
+    """As soon as a reading says who is online; a wrong one costs no call then."""
+    wechat.tell("agents", kf_account="anna@shop", online=True)
     shop = make()
     fallbacks = ["wrong@shop", "anna@shop"]
     (one,) = shop.bring_to_an_end(shop.submit("plain", "offline@shop", fallbacks=fallbacks))
-    assert (one.status, one.served_by, one.api_calls) == (S.CREATED, "anna@shop", 3)
+    assert (one.status, one.served_by, one.api_calls) == (S.CREATED, "anna@shop", 2)
+
+
+def test_who_comes_online_gets_the_waiting_fan(
+    make: Callable[..., Shop], wechat: running.SimulatorThread
+) -> None:
+    """One call found the agent offline, a reading saw it come, and one call opened the session."""
+    shop = make(presence_seconds=1)
+    agent = f"late{shop.mark}@shop"
+    wechat.tell("agents", kf_account=agent, online=False)
+    request_id = shop.submit("plain", agent)
+    shop.deliver(request_id)
+    one = shop.get(request_id)
+    assert (one.status, one.reason, one.api_calls) == (S.WAITING, "agent_offline", 1)
+    wechat.tell("agents", kf_account=agent, online=True)
+    (one,) = shop.bring_to_an_end(request_id)
+    assert (one.status, one.served_by, one.api_calls) == (S.CREATED, agent, 2)
 
 
 def test_nobody_comes_online_before_the_deadline(make: Callable[..., Shop]) -> None:

@@ -9,9 +9,14 @@ import pytest
 import redis
 
 from tests.unit.ledger import stage as stages
-from tests.unit.ledger.test_changing import *  # noqa: F403 - its tests run here too
+from tests.unit.ledger.test_agents import *  # noqa: F403 - its tests run here too
+from tests.unit.ledger.test_changing import *  # noqa: F403
 from tests.unit.ledger.test_claim import *  # noqa: F403
+from tests.unit.ledger.test_gates import *  # noqa: F403
+from tests.unit.ledger.test_newest_of_fans import *  # noqa: F403
 from tests.unit.ledger.test_reader import *  # noqa: F403
+from tests.unit.ledger.test_readings import *  # noqa: F403
+from tests.unit.ledger.test_rooms import *  # noqa: F403
 from tests.unit.ledger.test_settle import *  # noqa: F403
 from tests.unit.ledger.test_submit import *  # noqa: F403
 from tests.unit.ledger.test_waking import *  # noqa: F403
@@ -49,7 +54,7 @@ def test_a_waiting_request_takes_less_than_a_kibibyte(stage: stages.Stage) -> No
             stage.settle(
                 claim,
                 "waiting",
-                reason="agent_offline",
+                reason="agent_offline" if calls == 2 else "transient",
                 attempts=[stages.attempt(claim.targets[0], errmsg="kf is offline")],
                 attempt_count=calls,
                 strikes=calls + 1,
@@ -58,6 +63,7 @@ def test_a_waiting_request_takes_less_than_a_kibibyte(stage: stages.Stage) -> No
             if calls < 2:
                 stage.wake()
         assert stage.client.object("encoding", stage.keys.request(request_id)) == "listpack"
+    assert len(stage.in_room("kf2001@gh_0123456789ab")) == made
     total = sum(bytes_of(stage, key) for key in stage.all_keys() - {stage.keys.events})
     assert total / made <= 1024
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,11 +14,13 @@ import structlog.testing
 from tests.unit.ledger import stage as stages
 from tests.unit.ledger.stage import AGENT, APPID, FAN, OTHER
 from worker import asking, deliverer, errors, retry
+from worker.contract import request
 from worker.ledger import claims
-from worker.wechat import agents
 
 BUSY, LOST, OFFLINE, OUT, UNBOUND, SERVED = -1, "lost", 65415, 65401, 65402, 65414
 THIRD = "kf3@acct"
+#: What a reading shows while nobody has anything to do.
+ALL_ONLINE = {AGENT: 0, OTHER: 0, THIRD: 0}
 
 #: What a call comes to: a code, a lost reply, an error of any kind, or something to do first.
 Outcome = int | str | Exception | Callable[[], Any]
@@ -29,7 +32,6 @@ class WeChat:
     def __init__(self) -> None:
         self.creates: list[Outcome] = [0]
         self.sessions: list[str | Exception | None] = [None]
-        self.online: list[agents.OnlineAgent] | Exception = []
         #: Every call made: ("create", agent, token) or ("getsession", openid, token).
         self.calls: list[tuple[str, str, str]] = []
 
@@ -46,12 +48,6 @@ class WeChat:
             raise outcome
         return {"kf_account": outcome or ""}
 
-    def who(self, account: asking.Account, token: str) -> tuple[agents.OnlineAgent, ...]:
-        self.calls.append(("online", account.appid, token))
-        if isinstance(self.online, Exception):
-            raise self.online
-        return tuple(self.online)
-
     def _play(self, script: list[Outcome]) -> dict[str, Any]:
         outcome = script.pop(0) if len(script) > 1 else script[0]
         if callable(outcome):
@@ -66,13 +62,8 @@ class WeChat:
 
     @property
     def made(self) -> list[str]:
-        """The calls in short: an agent's name, `?` for a read-back, `online`."""
-        short = {
-            "create": lambda who: who,
-            "getsession": lambda _: "?",
-            "online": lambda _: "online",
-        }
-        return [short[kind](who) for kind, who, _ in self.calls]
+        """The calls in short: an agent's name, or `?` for a read-back."""
+        return [who if kind == "create" else "?" for kind, who, _ in self.calls]
 
 
 class Tokens:
@@ -113,6 +104,8 @@ class World(stages.Stage):
     def __init__(self) -> None:
         super().__init__(fakeredis.FakeRedis(decode_responses=True), "t")
         self.wechat, self.tokens, self.stopping = WeChat(), Tokens(), Stopping()
+        #: How often the worker said that somebody waits for a reading.
+        self.wishes = 0
         account = asking.Account(
             appid=APPID,
             transport=self.wechat,  # type: ignore[arg-type]
@@ -122,18 +115,51 @@ class World(stages.Stage):
             self.ledger,
             {APPID: account},
             self.config,
-            online=self.wechat.who,
+            want_reading=self.wish_reading,
             stopping=self.stopping,
         )
+
+    def wish_reading(self) -> None:
+        self.wishes += 1
 
     def deliver(self, *ids: str) -> int:
         return self.deliverer.deliver(ids)
 
-    def again(self, *ids: str) -> int:
+    def ring(self) -> list[str]:
+        """One pass of the waiting room: the ids it rings."""
+        woken = self.wake().ring
+        return [each for lane in request.Lane for each in woken[lane]] + self.let_out()
+
+    def again(self, *ids: str, seconds: float = 70) -> int:
         """The next delivery, once the wait of each is over."""
-        self.pass_seconds(70)
-        self.wake()
+        self.pass_seconds(seconds)
+        self.ring()
         return self.deliver(*ids)
+
+    def bring_to_an_end(self, request_id: str) -> None:
+        """Deliver one request again and again until it is final."""
+        for _ in range(40):
+            self.deliver(request_id)
+            if self.get(request_id).final:
+                return
+            self.pass_seconds(70)
+            self.ring()
+        raise AssertionError(f"it still is {self.outcome(request_id)}")
+
+    def opens_in_seconds(self, request_id: str) -> float | None:
+        """How long until the room of this request is looked into; None where it stands in none."""
+        targets = "|".join(self.get(request_id).targets)
+        return self.wakes_in_seconds(targets) if request_id in self.in_room(targets) else None
+
+    def know(self, *names: str) -> None:
+        """A reading of all agents' names, none of whom is online."""
+        self.ledger.accounts.observe(
+            self.reading_of(APPID), {}, everybody=names, interval_seconds=5, trusted_seconds=20
+        )
+
+    def under_way(self, kf_account: str) -> int:
+        """Calls that count against this agent's room."""
+        return sum(math.isinf(at) for at in self.given(kf_account).values())
 
     def outcome(self, request_id: str) -> tuple[str, str | None, str | None]:
         one = self.get(request_id)
@@ -174,7 +200,8 @@ def test_an_online_agent_gets_the_fan_with_one_call(world: World) -> None:
 
 
 def test_targets_are_asked_in_order_at_once(world: World) -> None:
-    """An offline or a wrong agent passes the fan to the next."""
+    """An offline or a wrong agent passes the fan to the next, whatever the reading said."""
+    world.observe(ALL_ONLINE)
     world.wechat.creates = [OFFLINE, OUT, 0]
     request_id = world.submit(fallbacks=[OTHER, THIRD]).id
     world.deliver(request_id)
@@ -188,27 +215,33 @@ def test_targets_are_asked_in_order_at_once(world: World) -> None:
 
 
 def test_nobody_online_waits_for_agents(world: World) -> None:
-    """65415 counts for nothing but itself."""
+    """In the room of its targets; 65415 counts for nothing but itself."""
+    world.observe(ALL_ONLINE)
     world.wechat.creates = [OFFLINE]
     request_id = world.submit(fallbacks=[OTHER]).id
     world.deliver(request_id)
     assert world.outcome(request_id) == ("waiting", "agent_offline", None)
     one = world.get(request_id)
     assert (one.api_calls, one.attempt_count) == (2, 0)
-    assert world.due_in_seconds(request_id) == pytest.approx(5.5, abs=1)
+    assert world.opens_in_seconds(request_id) == pytest.approx(5.5, abs=1)
+    assert world.due_in_seconds(request_id) == pytest.approx(1800, abs=5), "only its deadline"
     assert world.doubt() is None
 
 
 def test_waits_for_an_agent_grow_from_delivery_to_delivery(world: World) -> None:
-    """Up to a minute."""
+    """Up to a minute, where no reading tells who is online."""
     world.wechat.creates = [OFFLINE]
-    request_id = world.submit().id
+    world.lose_sight()
+    request_id = world.submit(ttl_seconds=7200).id
     waits = []
-    for _ in range(8):
+    for calls in range(1, 9):
         world.deliver(request_id)
-        waits.append(world.due_in_seconds(request_id) or 0)
-        world.pass_seconds(waits[-1] + 0.1)
-        world.wake()
+        assert world.get(request_id).api_calls == calls
+        waits.append(world.opens_in_seconds(request_id))
+        world.pass_seconds(waits[-1] - 1)
+        assert world.ring() == []
+        world.pass_seconds(1.1)
+        assert world.ring() == [request_id]
     assert waits[0] < 7 < waits[2] < waits[4]
     assert 55 < waits[7] <= 62
 
@@ -227,6 +260,7 @@ def test_waits_for_an_agent_grow_from_delivery_to_delivery(world: World) -> None
 )
 def test_what_nobody_can_wait_for_fails(world: World, codes: list[int], reason: str) -> None:
     """With the reason of the code that decided."""
+    world.observe(ALL_ONLINE)
     world.wechat.creates = list(codes)
     request_id = world.submit(fallbacks=[OTHER] if len(codes) > 1 else []).id
     world.deliver(request_id)
@@ -236,100 +270,372 @@ def test_what_nobody_can_wait_for_fails(world: World, codes: list[int], reason: 
 
 def test_a_wrong_agent_is_not_asked_again_in_a_later_delivery(world: World) -> None:
     """65401 is remembered with the record."""
+    world.observe(ALL_ONLINE)
     world.wechat.creates = [OUT, OFFLINE, 0]
     request_id = world.submit(fallbacks=[OTHER]).id
     world.deliver(request_id)
     assert world.outcome(request_id)[1] == "agent_offline"
-    world.again(request_id)
+    world.pass_seconds(5)
+    world.observe(ALL_ONLINE)
+    assert world.ring() == [request_id]
+    world.deliver(request_id)
     assert world.wechat.made == [AGENT, OTHER, OTHER]
     assert world.outcome(request_id) == ("created", None, OTHER)
 
 
 def test_the_last_agent_found_wrong_later_fails_the_request(world: World) -> None:
     """Nobody is left."""
+    world.observe(ALL_ONLINE)
     world.wechat.creates = [OUT, OFFLINE, UNBOUND]
     request_id = world.submit(fallbacks=[OTHER]).id
     world.deliver(request_id)
-    world.again(request_id)
+    world.pass_seconds(5)
+    world.observe(ALL_ONLINE)
+    world.deliver(*world.ring())
     assert world.outcome(request_id) == ("failed", "agent_not_bound", None)
 
 
 def test_an_agent_offline_before_a_retry_in_place_still_counts_as_a_hope(world: World) -> None:
-    """The ladder's second round, after a -1, must not forget who was only offline."""
+    """The ladder's second round, after a -1, must not forget who was only offline.
+
+    The -1 may have opened a session, so the fan is read back before the request waits.
+    """
+    world.observe(ALL_ONLINE)
     world.wechat.creates = [OFFLINE, BUSY, OUT]
     request_id = world.submit(fallbacks=[OTHER]).id
     world.deliver(request_id)
-    assert world.wechat.made == [AGENT, OTHER, OTHER]
+    assert world.wechat.made == [AGENT, OTHER, OTHER, "?"]
     assert world.outcome(request_id) == ("waiting", "agent_offline", None)
+    assert world.doubt() is None
+
+
+def test_the_last_agent_found_wrong_with_a_doubt_that_stood_fails_the_request(
+    world: World,
+) -> None:
+    """The delivery that reads the fan back at last did not hear of the wrong agent itself."""
+    world.wechat.creates = [LOST, OUT]
+    world.wechat.sessions = [errors.LostReply("x")]
+    request_id = world.submit(ttl_seconds=7200).id
+    world.deliver(request_id)
+    assert world.outcome(request_id)[:2] == ("waiting", "transient")
+    assert world.wechat.made.count(AGENT) == 2, "nobody asks a wrong agent once more"
+    world.wechat.sessions = [None]
+    world.again(request_id)
+    assert world.outcome(request_id) == ("failed", "invalid_agent", None)
+    assert set(world.wechat.made) == {AGENT, "?"}
 
 
 # -- any -------------------------------------------------------------------------------------
 
 
-def online(*rows: tuple[str, int]) -> list[agents.OnlineAgent]:
-    return [agents.OnlineAgent(kf_account=who, status=1, accepted_case=n) for who, n in rows]
-
-
 def test_any_asks_who_serves_fewest(world: World) -> None:
-    """The agent with the most room first; the record says who was asked."""
-    world.wechat.online = online((OTHER, 4), (THIRD, 1))
+    """Where nothing limits them; the record says who was asked."""
+    world.observe({OTHER: 4, THIRD: 1})
     world.wechat.creates = [OFFLINE, 0]
     request_id = world.submit(kf_account="any").id
     world.deliver(request_id)
-    assert world.wechat.made == ["online", THIRD, OTHER]
+    assert world.wechat.made == [THIRD, OTHER]
     assert world.outcome(request_id) == ("created", None, OTHER)
     assert [each.kf_account for each in world.get(request_id).attempts] == [THIRD, OTHER]
 
 
 def test_any_after_a_named_agent_leaves_that_one_out(world: World) -> None:
     """It has just been asked."""
-    world.wechat.online = online((AGENT, 0), (OTHER, 3))
+    world.observe({AGENT: 0, OTHER: 3})
     world.wechat.creates = [OFFLINE, 0]
     request_id = world.submit(fallbacks=["any"]).id
     world.deliver(request_id)
-    assert world.wechat.made == [AGENT, "online", OTHER]
+    assert world.wechat.made == [AGENT, OTHER]
 
 
 @pytest.mark.parametrize("named", [[], [AGENT]])
-def test_any_waits_while_nobody_is_online(world: World, named: list[str]) -> None:
-    """Also where the agent named before it is wrong: somebody may come online yet."""
-    world.wechat.creates = [OUT]
+@pytest.mark.parametrize("is_read", [True, False])
+def test_any_waits_while_nobody_is_online(world: World, named: list[str], is_read: bool) -> None:
+    """Also where the agent named before it is wrong: somebody may come online yet.
+
+    A reading is wanted where there is none, and only there; it lets the request go.
+    """
+    if is_read:
+        world.observe({})
+    world.wechat.creates = [OUT, 0]
     targets = [*named, "any"]
     request_id = world.submit(kf_account=targets[0], fallbacks=targets[1:]).id
     world.deliver(request_id)
     assert world.outcome(request_id) == ("waiting", "agent_offline", None)
+    assert world.wechat.made == named
+    assert world.wishes == (0 if is_read else 1)
+    assert world.client.zscore(world.keys.watch, APPID) is not None
+    world.wechat.creates = [0]
+    world.observe({OTHER: 1})
+    assert world.ring() == [request_id]
+    world.deliver(request_id)
+    assert world.outcome(request_id) == ("created", None, OTHER)
+    assert world.wechat.made == [*named, OTHER]
 
 
 def test_any_finds_its_own_agent_again_after_a_lost_reply(world: World) -> None:
     """The agent that `any` chose was asked by this request: created, not already served."""
-    world.wechat.online = online((OTHER, 0))
+    world.observe({OTHER: 0})
     world.wechat.creates = [LOST]
     request_id = world.submit(kf_account="any").id
-    for _ in range(30):
-        if world.get(request_id).status.value == "waiting":
-            break
-        world.deliver(request_id)
-    assert world.doubt() == OTHER
-    world.wechat.online = []
-    world.wechat.sessions = [OTHER]
-    world.pass_seconds(7200)
-    world.wake()
     world.deliver(request_id)
+    assert world.outcome(request_id)[:2] == ("waiting", "transient")
+    assert world.doubt() == OTHER
+    world.observe({})
+    world.wechat.sessions = [OTHER]
+    calls = world.get(request_id).api_calls
+    world.again(request_id, seconds=15)
     assert world.outcome(request_id) == ("created", None, OTHER)
+    assert world.get(request_id).api_calls == calls
 
 
-def test_presence_that_fails_counts_and_waits_longer_each_time(world: World) -> None:
-    """Otherwise a broken getonlinekflist would be asked several times a second, for ever."""
-    world.wechat.online = errors.from_errcode(-1, "busy")
+def test_a_presence_that_fails_is_no_attempt(world: World) -> None:
+    """It costs no request its budget and no call; the deadline ends the wait."""
+    world.lose_sight()
     request_id = world.submit(kf_account="any", ttl_seconds=7200).id
     for _ in range(40):
-        if world.get(request_id).final:
-            break
         world.deliver(request_id)
+        assert world.outcome(request_id)[:2] == ("waiting", "agent_offline")
         world.pass_seconds(70)
-        world.wake()
-    assert world.outcome(request_id)[:2] == ("failed", "gave_up")
-    assert world.wechat.made.count("online") == retry.MAX_ATTEMPTS
+        world.lose_sight()
+        world.ring()
+    world.pass_seconds(7200)
+    assert world.wake().expired == 1
+    assert world.outcome(request_id) == ("expired", "agent_offline", None)
+    assert (world.get(request_id).attempt_count, world.wechat.made) == (0, [])
+    assert world.wishes == 0, "a reading does not help where it is refused"
+
+
+# -- waiting for agents ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("is_read", "made"), [(False, [AGENT, THIRD]), (True, [THIRD])])
+def test_a_ladder_of_wrong_offline_and_online_takes_two_calls_at_most(
+    world: World, is_read: bool, made: list[str]
+) -> None:
+    """Before a reading the first is asked and no fallback; after one only who is online."""
+    request_id = world.submit(fallbacks=[OTHER, THIRD]).id
+    world.wechat.creates = [OUT, 0]
+    if not is_read:
+        world.deliver(request_id)
+        assert world.outcome(request_id) == ("waiting", "agent_offline", None)
+        assert (world.wechat.made, world.wishes) == ([AGENT], 1)
+    world.wechat.creates = [0]
+    world.observe({THIRD: 0})
+    assert world.ring() == ([] if is_read else [request_id])
+    world.deliver(request_id)
+    assert world.outcome(request_id) == ("created", None, THIRD)
+    assert world.wechat.made == made
+
+
+def test_where_nobody_can_tell_every_target_is_asked_once(world: World) -> None:
+    """A next fan of the same targets is asked for nobody who was just offline."""
+    world.lose_sight()
+    world.wechat.creates = [OUT, OFFLINE, 0]
+    first = world.submit("oFIRST", fallbacks=[OTHER, THIRD]).id
+    world.deliver(first)
+    world.wechat.creates = [OUT, 0]
+    second = world.submit("oSECOND", fallbacks=[OTHER, THIRD]).id
+    world.pass_seconds(1)
+    world.deliver(second)
+    assert world.outcome(first) == world.outcome(second) == ("created", None, THIRD)
+    assert world.wechat.made == [AGENT, OTHER, THIRD, AGENT, THIRD]
+
+
+def test_all_offline_then_the_second_comes(world: World) -> None:
+    """The reading that sees an agent wakes the room; nobody else is asked again."""
+    world.observe({AGENT: 0, OTHER: 0})
+    world.wechat.creates = [OFFLINE, OFFLINE, 0]
+    request_id = world.submit(fallbacks=[OTHER]).id
+    world.deliver(request_id)
+    for _ in range(3):
+        world.pass_seconds(5)
+        world.observe({})
+        assert world.ring() == []
+    world.pass_seconds(5)
+    world.observe({OTHER: 0})
+    assert world.ring() == [request_id]
+    world.deliver(request_id)
+    assert world.outcome(request_id) == ("created", None, OTHER)
+    assert world.wechat.made == [AGENT, OTHER, OTHER]
+
+
+@pytest.mark.parametrize(("known", "made"), [([AGENT, OTHER], [AGENT]), ([], [AGENT, OTHER])])
+def test_all_offline_until_the_deadline(world: World, known: list[str], made: list[str]) -> None:
+    """Expired, with no call once presence was known; a name nobody knows is asked once."""
+    world.wechat.creates = [OFFLINE]
+    request_id = world.submit(fallbacks=[OTHER], ttl_seconds=60).id
+    world.deliver(request_id)
+    assert world.wechat.made == [AGENT]
+    for _ in range(11):
+        world.pass_seconds(5)
+        world.know(*known)
+        world.deliver(*world.ring())
+        assert world.outcome(request_id) == ("waiting", "agent_offline", None)
+    world.pass_seconds(5)
+    assert world.wake().expired == 1
+    assert world.outcome(request_id) == ("expired", "agent_offline", None)
+    assert world.wechat.made == made
+
+
+def test_an_agent_known_to_be_offline_is_not_called(world: World) -> None:
+    """Who was online and is missed by a reading needs no call to be known."""
+    world.observe({AGENT: 2})
+    world.pass_seconds(5)
+    world.observe({})
+    request_id = world.submit().id
+    assert world.deliver(request_id) == 0
+    assert world.outcome(request_id) == ("waiting", "agent_offline", None)
+    assert world.wechat.made == []
+
+
+def test_a_later_reading_overrules_a_65415(world: World) -> None:
+    """One that began before it does not."""
+    world.wechat.creates = [OFFLINE, 0]
+    request_id = world.submit().id
+    world.deliver(request_id)
+    world.observe({AGENT: 0}, seconds_ago=1)
+    assert world.ring() == []
+    world.pass_seconds(1)
+    world.observe({AGENT: 0})
+    assert world.ring() == [request_id]
+    world.deliver(request_id)
+    assert world.outcome(request_id) == ("created", None, AGENT)
+
+
+def test_a_65415_spares_the_other_requests_of_a_doorbell(world: World) -> None:
+    """One call for fifty fans; they wait in one room, and the first of them is sent ahead."""
+    world.wechat.creates = [OFFLINE]
+    ids = [world.submit(f"o{n}", lane="batch").id for n in range(50)]
+    world.deliver(*ids)
+    assert world.wechat.made == [AGENT]
+    assert {world.outcome(each)[:2] for each in ids} == {("waiting", "agent_offline")}
+    assert world.in_room() == ids
+
+    world.wechat.creates = [0]
+    world.pass_seconds(1)
+    world.observe({AGENT: 0})
+    assert world.ring() == ids[:1]
+    world.deliver(*ids[:1])
+    assert world.ring() == ids[1:]
+    world.deliver(*ids[1:])
+    assert {world.status(each) for each in ids} == {"created"}
+    assert world.wechat.made == [AGENT] * 51
+
+
+def test_a_full_agent_is_called_for_as_many_as_there_is_room_for(world: World) -> None:
+    """Sessions of our own count before a reading shows them; the others wait for one."""
+    world.announce({"": 3})
+    world.observe({AGENT: 1})
+    ids = [world.submit(f"o{n}", lane="batch").id for n in range(50)]
+    assert world.deliver(*ids) == 2
+    assert [world.status(each) for each in ids] == ["created"] * 2 + ["waiting"] * 48
+    assert {world.outcome(each)[1] for each in ids[2:]} == {"agent_full"}
+    assert world.wechat.made == [AGENT] * 2
+    assert world.ring() == []
+
+    world.pass_seconds(5)
+    world.observe({AGENT: 3})
+    assert world.ring() == []
+    world.pass_seconds(5)
+    world.observe({AGENT: 1})
+    assert set(world.ring()) <= set(ids[2:4])
+    world.deliver(*ids)
+    world.deliver(*world.ring())
+    assert [world.status(each) for each in ids] == ["created"] * 4 + ["waiting"] * 46
+    assert world.wechat.made == [AGENT] * 4
+    assert world.under_way(AGENT) == 0
+
+
+def test_a_full_agent_passes_the_fan_to_the_next(world: World) -> None:
+    """Without a call to the full one; a call that fails gives its place back."""
+    world.announce({"": 1})
+    world.observe({AGENT: 1, OTHER: 0, THIRD: 0})
+    world.wechat.creates = [OFFLINE, 0]
+    request_id = world.submit(fallbacks=[OTHER, THIRD]).id
+    world.deliver(request_id)
+    assert world.wechat.made == [OTHER, THIRD]
+    assert world.outcome(request_id) == ("created", None, THIRD)
+    assert world.under_way(OTHER) == world.under_way(THIRD) == 0
+    late = world.submit("oLATE", fallbacks=[OTHER, THIRD]).id
+    world.deliver(late)
+    assert world.outcome(late) == ("waiting", "agent_full", None)
+    assert world.wechat.made == [OTHER, THIRD]
+
+
+def test_a_capacity_needs_a_reading_first(world: World) -> None:
+    """Nobody knows what room there is; where nobody can tell, our own sessions count."""
+    world.announce({"": 2})
+    ids = [world.submit(f"o{n}", lane="batch").id for n in range(4)]
+    world.deliver(*ids)
+    assert {world.outcome(each)[1] for each in ids} == {"agent_offline"}
+    assert world.wechat.made == []
+    assert world.wishes >= 1
+    world.lose_sight()
+    for _ in range(4):
+        world.deliver(*world.ring())
+    assert [world.status(each) for each in ids] == ["created"] * 2 + ["waiting"] * 2
+    assert world.wechat.made == [AGENT] * 2
+
+
+def test_a_paused_agent_means_the_next_target(world: World) -> None:
+    """As if offline, and without a call; alone it is waited for until somebody resumes it."""
+    world.observe(ALL_ONLINE)
+    world.ledger.accounts.pause(APPID, AGENT)
+    ladder = world.submit("oLADDER", fallbacks=[OTHER]).id
+    alone = world.submit("oALONE").id
+    world.deliver(ladder, alone)
+    assert world.outcome(ladder) == ("created", None, OTHER)
+    assert world.outcome(alone) == ("waiting", "paused", None)
+    world.pass_seconds(70)
+    world.observe(ALL_ONLINE)
+    assert world.ring() == []
+    assert world.wechat.made == [OTHER]
+    world.ledger.accounts.resume(APPID, AGENT)
+    assert world.ring() == [alone]
+    world.deliver(alone)
+    assert world.outcome(alone) == ("created", None, AGENT)
+
+
+def test_a_pause_during_a_call_stops_the_ladder(world: World) -> None:
+    """The call under way decides; after it nobody of the account is asked."""
+    request_id = world.submit(fallbacks=[OTHER]).id
+
+    def pauses() -> int:
+        world.ledger.accounts.pause(APPID)
+        return OFFLINE
+
+    world.wechat.creates = [pauses, 0]
+    world.deliver(request_id)
+    assert world.wechat.made == [AGENT]
+    assert world.outcome(request_id) == ("waiting", "paused", None)
+    world.pass_seconds(1)
+    world.observe({OTHER: 0})
+    assert world.ring() == []
+    world.ledger.accounts.resume(APPID)
+    assert world.ring() == [request_id]
+    world.deliver(request_id)
+    assert world.outcome(request_id) == ("created", None, OTHER)
+    assert world.wechat.made == [AGENT, OTHER]
+
+
+def test_what_is_said_to_be_waited_for_is_the_nearest_to_release(world: World) -> None:
+    """Full before paused before offline."""
+    world.announce({"": 1})
+    world.observe({AGENT: 0, OTHER: 1, THIRD: 0})
+    world.pass_seconds(5)
+    world.observe({OTHER: 1, THIRD: 0})
+    world.ledger.accounts.pause(APPID, THIRD)
+    waits = {
+        (AGENT, OTHER, THIRD): "agent_full",
+        (AGENT, THIRD): "paused",
+        (AGENT,): "agent_offline",
+    }
+    for targets, reason in waits.items():
+        request_id = world.submit(f"o{reason}", kf_account=targets[0], fallbacks=targets[1:]).id
+        world.deliver(request_id)
+        assert world.outcome(request_id) == ("waiting", reason, None)
+    assert world.wechat.made == []
 
 
 # -- lost replies and doubt ------------------------------------------------------------------
@@ -360,6 +666,7 @@ def test_a_lost_reply_is_read_back_before_another_agent_is_asked(
     world: World, serves: str | None, outcome: tuple[str, str | None, str], made: list[str]
 ) -> None:
     """Lost, then offline: the lost call may have opened the session."""
+    world.observe(ALL_ONLINE)
     world.wechat.creates = [LOST, OFFLINE, 0]
     world.wechat.sessions = [serves]
     request_id = world.submit(fallbacks=[OTHER]).id
@@ -371,6 +678,7 @@ def test_a_lost_reply_is_read_back_before_another_agent_is_asked(
 
 def test_while_the_read_back_fails_no_other_agent_is_asked(world: World) -> None:
     """Whatever it costs in time; the doubt stands."""
+    world.observe(ALL_ONLINE)
     world.wechat.creates = [LOST, OFFLINE]
     world.wechat.sessions = [errors.LostReply("x")]
     request_id = world.submit(fallbacks=[OTHER], ttl_seconds=7200).id
@@ -394,6 +702,34 @@ def test_the_doubt_of_an_earlier_request_is_read_back_too(world: World) -> None:
     world.deliver(request_id)
     assert world.wechat.made == ["?"]
     assert world.outcome(request_id) == ("already_served", None, THIRD)
+    assert world.doubt() is None
+
+
+@pytest.mark.parametrize("since", ["paused", "offline", "full"])
+@pytest.mark.parametrize(("serves", "made"), [(AGENT, ["?"]), (None, ["?", OTHER])])
+def test_a_doubt_about_an_agent_who_is_out_is_read_back_first(
+    world: World, since: str, serves: str | None, made: list[str]
+) -> None:
+    """The lost call may have opened the session: there is one, with whoever has the fan."""
+    world.observe({AGENT: 0, OTHER: 0})
+    world.wechat.creates = [LOST]
+    request_id = world.submit(fallbacks=[OTHER]).id
+    world.deliver(request_id)
+    assert world.outcome(request_id)[:2] == ("waiting", "transient")
+    assert set(world.wechat.made) == {AGENT}
+    world.wechat.calls.clear()
+
+    world.pass_seconds(15)
+    world.observe({OTHER: 0} if since == "offline" else {AGENT: 1, OTHER: 0})
+    if since == "paused":
+        world.ledger.accounts.pause(APPID, AGENT)
+    if since == "full":
+        world.announce({"": 1})
+    world.wechat.creates, world.wechat.sessions = [0], [serves]
+    assert world.ring() == [request_id]
+    world.deliver(request_id)
+    assert world.wechat.made == made
+    assert world.outcome(request_id) == ("created", None, serves or OTHER)
     assert world.doubt() is None
 
 
@@ -467,6 +803,18 @@ def test_thirty_transient_attempts_give_up(world: World) -> None:
     assert world.wechat.made == [AGENT] * 30 + ["?"]
 
 
+def test_thirty_lost_leases_give_up_without_a_further_call(world: World) -> None:
+    """Each may have been a call: a request that kills its workers ends, once it is read back."""
+    request_id = world.submit(ttl_seconds=7200).id
+    for _ in range(retry.MAX_ATTEMPTS):
+        world.called(request_id)
+        world.pass_seconds(world.config.lease_seconds + 1)
+        world.wake()
+    world.deliver(request_id)
+    assert world.outcome(request_id) == ("failed", "gave_up", None)
+    assert world.wechat.made == ["?"]
+
+
 def test_an_unknown_code_is_read_back_and_kept_for_a_person(world: World) -> None:
     """It may have taken effect; nothing retries it."""
     world.wechat.creates = [99999]
@@ -532,6 +880,20 @@ def test_a_rejected_token_is_renewed_once_a_delivery(world: World) -> None:
     assert world.outcome(request_id) == ("waiting", "token", None)
 
 
+def test_a_token_is_renewed_once_however_many_agents_are_asked(world: World) -> None:
+    """A source whose tokens all are rejected is not drained."""
+    world.observe(ALL_ONLINE)
+    world.wechat.creates = [42001, OFFLINE, 40001]
+    request_id = world.submit(fallbacks=[OTHER]).id
+    world.deliver(request_id)
+    assert world.wechat.calls == [
+        ("create", AGENT, "t0"),
+        ("create", AGENT, "t1"),
+        ("create", OTHER, "t1"),
+    ]
+    assert world.outcome(request_id) == ("waiting", "token", None)
+
+
 @pytest.mark.parametrize(
     ("failure", "reason", "seconds"),
     [
@@ -561,28 +923,77 @@ def test_without_a_token_it_waits_for_what_the_token_call_said(
     request_id = world.submit(ttl_seconds=7200).id
     world.deliver(request_id)
     assert world.outcome(request_id) == ("waiting", reason, None)
-    assert world.due_in_seconds(request_id) == pytest.approx(seconds, rel=0.2)
+    assert world.opens_in_seconds(request_id) == pytest.approx(seconds, rel=0.2)
     assert world.wechat.made == []
     assert world.get(request_id).attempt_count == 0
 
 
-def test_the_request_of_an_account_without_credentials_waits_for_a_token(world: World) -> None:
-    """Another worker may have them."""
+def test_the_request_of_an_account_without_credentials_waits_alone(world: World) -> None:
+    """Another worker may have them, so the account is not held."""
     request_id = world.submit(appid="wx9").id
     world.deliver(request_id)
     assert world.outcome(request_id) == ("waiting", "token", None)
+    assert world.due_in_seconds(request_id) == pytest.approx(5.5, abs=0.6)
+    other = world.submit("oOTHER", appid="wx9").id
+    assert world.claim(other).id == other
 
 
 @pytest.mark.parametrize(
     ("code", "reason"), [(45011, "rate_limited"), (45009, "quota"), (48001, "account_blocked")]
 )
-def test_trouble_of_the_account_holds_the_request(world: World, code: int, reason: str) -> None:
-    """Another agent would not help."""
+def test_trouble_of_the_account_holds_all_its_requests(
+    world: World, code: int, reason: str
+) -> None:
+    """Another agent would not help, and another request would hear the same."""
     world.wechat.creates = [code]
     request_id = world.submit(fallbacks=[OTHER]).id
-    world.deliver(request_id)
+    others = [world.submit(f"o{n}", kf_account=THIRD, lane="batch").id for n in range(3)]
+    world.deliver(request_id, *others)
     assert world.wechat.made == [AGENT]
-    assert world.outcome(request_id) == ("waiting", reason, None)
+    assert {world.outcome(each) for each in (request_id, *others)} == {("waiting", reason, None)}
+
+
+def test_one_request_probes_a_held_account(world: World) -> None:
+    """While it is refused nobody follows; its answer lets all the others go."""
+    world.wechat.creates = [48001]
+    ids = [world.submit(f"o{n}").id for n in range(5)]
+    world.deliver(*ids)
+    world.pass_seconds(59)
+    assert world.ring() == []
+    world.pass_seconds(7)
+    (probe,) = world.ring()
+    world.deliver(probe)
+    assert {world.outcome(each)[:2] for each in ids} == {("waiting", "account_blocked")}
+    assert world.wechat.made == [AGENT] * 2
+
+    world.wechat.creates = [0]
+    world.pass_seconds(66)
+    (probe,) = world.ring()
+    others = set(ids) - {probe}
+    for each in others:
+        world.deliver(each)
+    assert {world.status(each) for each in others} == {"waiting"}
+    world.deliver(probe)
+    assert set(world.ring()) == others
+    world.deliver(*others)
+    assert {world.status(each) for each in ids} == {"created"}
+    assert world.wechat.made == [AGENT] * 7
+
+
+def test_a_probe_that_was_killed_gives_way_to_another(world: World) -> None:
+    """A held account does not wait for a worker that is gone."""
+    world.wechat.creates = [48001]
+    ids = [world.submit(f"o{n}").id for n in range(2)]
+    world.deliver(*ids)
+    world.pass_seconds(66)
+    (probe,) = world.ring()
+    world.claim(probe, holder="killed")
+    world.wechat.creates = [0]
+    world.pass_seconds(world.config.lease_seconds + 31)
+    for _ in range(4):
+        world.deliver(*world.ring())
+        world.pass_seconds(1)
+    assert {world.status(each) for each in ids} == {"created"}
 
 
 # -- our own failures ------------------------------------------------------------------------
@@ -644,7 +1055,7 @@ def test_a_bug_in_one_request_harms_no_other(world: World) -> None:
     ("code", "outcome"),
     [
         (0, ("created", None, AGENT)),
-        (OFFLINE, ("cancelled", "agent_offline", None)),
+        (OFFLINE, ("cancelled", None, None)),
         (40003, ("cancelled", None, None)),
     ],
 )
@@ -672,10 +1083,13 @@ def test_after_a_cancel_no_further_call_is_made(world: World, code: int) -> None
         world.ledger.cancel(request_id)
         return code
 
+    world.announce({"": 5})
+    world.observe({AGENT: 0, OTHER: 0})
     world.wechat.creates = [cancelled, 0]
     world.deliver(request_id)
     assert [each for each in world.wechat.made if each != "?"] == [AGENT]
     assert world.status(request_id) == "cancelled"
+    assert world.under_way(AGENT) == world.under_way(OTHER) == 0
 
 
 def test_a_cancelled_request_with_a_doubt_is_read_back(world: World) -> None:
@@ -834,10 +1248,33 @@ def test_no_call_starts_with_less_lease_than_it_may_take(
     assert world.status(request_id) == "created"
 
 
+def test_no_read_back_starts_with_less_lease_than_it_may_take(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent in doubt stays in the ledger meanwhile, should this worker die."""
+    request_id = world.doubted(OTHER)
+    monkeypatch.setattr(claims.Claim, "lease_left_seconds", lambda _: 1.0)
+    renewed: list[str] = []
+    renew = world.ledger.renew
+
+    def watched(claim: claims.Claim, kf_account: str, *args: Any) -> claims.Claim:
+        assert world.wechat.made == []
+        renewed.append(kf_account)
+        monkeypatch.undo()
+        return renew(claim, kf_account, *args)
+
+    monkeypatch.setattr(world.ledger, "renew", watched)
+    world.wechat.sessions = [OTHER]
+    world.deliver(request_id)
+    assert renewed == [OTHER]
+    assert world.wechat.made == ["?"]
+    assert world.outcome(request_id) == ("already_served", None, OTHER)
+
+
 def test_the_agent_stands_in_the_ledger_before_every_call(world: World) -> None:
     """Whatever kills the worker then, the next one knows whom the fan may have been given to."""
     request_id = world.submit(fallbacks=[OTHER, "any"]).id
-    world.wechat.online = online((THIRD, 0))
+    world.observe(ALL_ONLINE)
     seen: list[tuple[str | None, str]] = []
 
     def look() -> int:
@@ -865,19 +1302,23 @@ class Losing:
         raise errors.LedgerUnavailable("redis://h", "lost", maybe_written=not self.before)
 
 
-@pytest.mark.parametrize("step", ["claim", "renew", "settle"])
+@pytest.mark.parametrize("step", ["claim", "renew", "find_next", "settle"])
 @pytest.mark.parametrize("before", [True, False])
 def test_a_step_whose_reply_was_lost_is_taken_again(
     world: World, monkeypatch: pytest.MonkeyPatch, step: str, before: bool
 ) -> None:
-    """Each request gets its outcome in this delivery, with one call an agent."""
-    world.wechat.creates = [OFFLINE, 0]
+    """Each request gets its outcome in this delivery, and no call is made twice for it."""
+    world.announce({"": 5})
+    world.observe({AGENT: 0, OTHER: 0})
+    world.wechat.creates = [BUSY, OFFLINE, 0]
     ids = [world.submit(f"o{n}", lane="batch", fallbacks=[OTHER]).id for n in range(2)]
     losing = Losing(getattr(world.ledger, step), times=1, before=before)
     monkeypatch.setattr(world.ledger, step, losing)
     assert world.deliver(*ids) == 2
-    assert [world.status(each) for each in ids] == ["created", "created"]
-    assert world.wechat.made == [AGENT, OTHER, AGENT]
+    assert losing.times == 0
+    assert [world.outcome(each) for each in ids] == [("created", None, OTHER)] * 2
+    assert world.wechat.made == [AGENT, AGENT, "?", OTHER, OTHER]
+    assert world.under_way(AGENT) == world.under_way(OTHER) == 0
 
 
 def test_a_ledger_that_stays_away_interrupts_the_delivery(
@@ -898,7 +1339,7 @@ def test_a_ledger_that_stays_away_interrupts_the_delivery(
 
 def test_a_settled_request_is_logged_once(world: World) -> None:
     """With its ids as fields; bugs of ours as errors."""
-    for code, level in ((0, "info"), (OFFLINE, "info"), (40003, "info"), (47001, "error")):
+    for code, level in ((0, "info"), (40003, "info"), (47001, "error"), (OFFLINE, "info")):
         world.wechat.creates = [code]
         request_id = world.submit(f"o{code}").id
         with structlog.testing.capture_logs() as logs:
@@ -913,6 +1354,8 @@ def test_a_settled_request_is_logged_once(world: World) -> None:
 
 def test_no_call_starts_once_the_worker_shuts_down(world: World) -> None:
     """A ladder under way is left after the call that runs; the request is queued again."""
+
+    world.observe(ALL_ONLINE)
 
     def stops() -> int:
         world.stopping.set()
@@ -955,12 +1398,15 @@ def test_a_code_that_came_without_an_attempt_tells_what_to_do(world: World) -> N
     assert (world.status(request_id), world.get(request_id).errcode) == ("created", 0)
 
 
-def test_a_strange_code_of_a_read_ends_no_request(world: World) -> None:
+@pytest.mark.parametrize("code", [99999, 47001, OUT, OFFLINE, SERVED])
+def test_a_strange_code_of_a_read_ends_no_request(world: World, code: int) -> None:
     """Only what create answers can refuse a request for good."""
-    world.wechat.online = errors.from_errcode(99999, "new")  # type: ignore[assignment]
-    request_id = world.submit(kf_account="any", ttl_seconds=7200).id
+    world.client.set(world.keys.doubt(APPID, FAN), THIRD)
+    world.wechat.sessions = [errors.from_errcode(code, "new")]
+    request_id = world.submit(ttl_seconds=7200).id
     world.deliver(request_id)
     assert world.outcome(request_id)[:2] == ("waiting", "transient")
+    assert set(world.wechat.made) == {"?"}
 
 
 def test_a_target_that_was_not_asked_does_not_make_it_created(world: World) -> None:

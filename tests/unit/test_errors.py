@@ -5,7 +5,7 @@ import re
 import pytest
 
 from worker import errors
-from worker.contract import errcodes
+from worker.contract import errcodes, record
 
 
 def _below(root: type[Exception]) -> set[type[Exception]]:
@@ -123,6 +123,21 @@ def test_an_error_survives_a_trip_between_processes() -> None:
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is errors.AgentOut
     assert vars(copy) == vars(error)
+
+
+def test_missing_credentials_are_a_missing_token_that_only_this_worker_lacks() -> None:
+    """Who catches the one catches the other; the mend goes with it."""
+    error = errors.CredentialsMissing("no credentials for wx1", hint="give it some")
+    assert isinstance(error, errors.TokenUnavailable)
+    assert (error.hint, error.cause_error) == ("give it some", None)
+
+
+def test_nobody_free_says_for_what_to_wait() -> None:
+    """It is no answer of WeChat."""
+    error = errors.NobodyFree(record.Reason.AGENT_FULL)
+    assert error.reason is record.Reason.AGENT_FULL
+    assert "agent_full" in str(error)
+    assert not isinstance(error, errors.WeChatError)
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,20 @@ import pytest
 
 from worker import errors, retry
 from worker.contract import record
+from worker.ledger import claims
 
 CODES = {
     errors.SystemBusy: -1,
-    errors.AgentOffline: 65415,
     errors.TokenRejected: 40001,
     errors.RateLimited: 45011,
     errors.QuotaExhausted: 45009,
     errors.AccountBlocked: 48001,
+}
+#: What nobody can be asked for holds the room of those agents.
+ROOM_OF = {
+    record.Reason.AGENT_OFFLINE: retry.AGENT_OFFLINE,
+    record.Reason.AGENT_FULL: retry.AGENT_FULL,
+    record.Reason.PAUSED: retry.PAUSED,
 }
 POLICY_OF: list[tuple[type[errors.WeChatError], retry.Policy]] = [
     (errors.NeverLeft, retry.TRANSIENT),
@@ -24,7 +30,6 @@ POLICY_OF: list[tuple[type[errors.WeChatError], retry.Policy]] = [
     (errors.LostReply, retry.TRANSIENT),
     (errors.UnreadableReply, retry.TRANSIENT),
     (errors.ServedElsewhere, retry.TRANSIENT),
-    (errors.AgentOffline, retry.AGENT_OFFLINE),
     (errors.TokenRejected, retry.TOKEN),
     (errors.RateLimited, retry.RATE_LIMITED),
     (errors.QuotaExhausted, retry.QUOTA),
@@ -97,19 +102,63 @@ def test_each_class_of_trouble_has_one_policy(
     assert parked.reason is policy.reason
 
 
+@pytest.mark.parametrize(("reason", "policy"), ROOM_OF.items())
+def test_nobody_to_ask_waits_in_the_room_of_its_agents(
+    reason: record.Reason, policy: retry.Policy
+) -> None:
+    """Named for what the ledger says the agents are."""
+    error = errors.NobodyFree(reason)
+    assert [each for each in retry.POLICIES if _retries(each, error)] == [policy]
+    parked = Run(error).parked()
+    assert (parked.reason, parked.holds) == (reason, claims.Holds.ROOM)
+    assert 5 <= parked.seconds <= 6
+
+
+@pytest.mark.parametrize(("kind", "policy"), POLICY_OF)
+def test_trouble_of_the_account_holds_the_account(
+    kind: type[errors.WeChatError], policy: retry.Policy
+) -> None:
+    """And trouble of one call holds nobody else."""
+    parked = Run(kind("x", errcode=CODES.get(kind)), attempt_count=20, strikes=20).parked()
+    of_one_call = policy is retry.TRANSIENT
+    assert parked.holds is (claims.Holds.REQUEST if of_one_call else claims.Holds.ACCOUNT)
+
+
 def test_a_missing_token_waits_for_one() -> None:
-    """TokenUnavailable is no answer of WeChat, and waits all the same."""
+    """TokenUnavailable is no answer of WeChat, and holds the account all the same."""
     error = errors.TokenUnavailable("none", hint="get one")
-    assert Run(error).parked().reason is record.Reason.TOKEN
+    parked = Run(error).parked()
+    assert (parked.reason, parked.holds) == (record.Reason.TOKEN, claims.Holds.ACCOUNT)
+
+
+@pytest.mark.parametrize("strikes", [0, 1000])
+def test_missing_credentials_hold_nobody_else(strikes: int) -> None:
+    """Another worker may have them: it is soon there for another one to take."""
+    error = errors.CredentialsMissing("none", hint="give it some")
+    parked = Run(error, reason=record.Reason.TOKEN, strikes=strikes).parked()
+    assert (parked.reason, parked.holds) == (record.Reason.TOKEN, claims.Holds.REQUEST)
+    assert 5 <= parked.seconds <= 6
+
+
+def test_a_room_without_a_failed_call_rests_as_after_a_first_one() -> None:
+    """Nobody of it was asked yet."""
+    assert 5 <= retry.holding_seconds() <= 6
 
 
 @pytest.mark.parametrize(
-    "kind", [errors.FanInvalid, errors.AgentOut, errors.BadRequest, errors.UnknownErrcode]
+    "kind",
+    [
+        errors.FanInvalid,
+        errors.AgentOut,
+        errors.AgentOffline,
+        errors.BadRequest,
+        errors.UnknownErrcode,
+    ],
 )
 def test_what_nobody_can_mend_by_waiting_is_not_tried_again(
     kind: type[errors.WeChatError],
 ) -> None:
-    """The error itself comes out."""
+    """The error itself comes out; 65415 never gets here, since asking takes the next target."""
     run = Run(kind("x"))
     with pytest.raises(kind):
         run()
@@ -134,6 +183,8 @@ def _retries(policy: retry.Policy, error: Exception) -> bool:
     [
         (retry.TRANSIENT, (0.3, 0.6), 60),
         (retry.AGENT_OFFLINE, (5, 6), 61),
+        (retry.AGENT_FULL, (5, 6), 61),
+        (retry.PAUSED, (5, 6), 61),
         (retry.TOKEN, (4, 5), 61),
         (retry.CRASH, (2, 2), 60),
     ],
@@ -195,16 +246,16 @@ def test_transient_trouble_ends_after_thirty_attempts() -> None:
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (errors.AgentOffline("x", errcode=65415), record.Reason.AGENT_OFFLINE),
+        (errors.NobodyFree(record.Reason.AGENT_OFFLINE), record.Reason.AGENT_OFFLINE),
+        (errors.NobodyFree(record.Reason.AGENT_FULL), record.Reason.AGENT_FULL),
+        (errors.NobodyFree(record.Reason.PAUSED), record.Reason.PAUSED),
         (errors.TokenRejected("x", errcode=40001), record.Reason.TOKEN),
         (errors.QuotaExhausted("x", errcode=45009), record.Reason.QUOTA),
         (errors.AccountBlocked("x", errcode=48001), record.Reason.ACCOUNT_BLOCKED),
         (errors.RateLimited("x", errcode=45011), record.Reason.RATE_LIMITED),
     ],
 )
-def test_what_only_waits_never_stops_by_a_count(
-    error: errors.WeChatError, reason: record.Reason
-) -> None:
+def test_what_only_waits_never_stops_by_a_count(error: Exception, reason: record.Reason) -> None:
     """The deadline ends it."""
     parked = Run(error, attempt_count=29, reason=reason, strikes=100_000).parked()
     assert (parked.reason, parked.strikes) == (reason, 100_001)
@@ -212,7 +263,8 @@ def test_what_only_waits_never_stops_by_a_count(
 
 def test_strikes_start_again_with_another_reason() -> None:
     """A first 65415 after a token wait waits 5 s, not a minute."""
-    parked = Run(errors.AgentOffline("x"), reason=record.Reason.TOKEN, strikes=9).parked()
+    offline = errors.NobodyFree(record.Reason.AGENT_OFFLINE)
+    parked = Run(offline, reason=record.Reason.TOKEN, strikes=9).parked()
     assert parked.strikes == 1
     assert 5 <= parked.seconds <= 6
 
@@ -293,3 +345,63 @@ def test_the_ledger_is_tried_while_time_lasts() -> None:
     with pytest.raises(errors.LedgerUnavailable):
         retry.reaching_ledger(0.5)(away)
     assert len(calls) > 2
+
+
+class Reads:
+    """A call that changes nothing, which ends as `outcomes` say, the last for ever."""
+
+    def __init__(self, *outcomes: Exception | str) -> None:
+        self.outcomes = list(outcomes)
+        self.calls = 0
+        self.pauses: list[float] = []
+
+    def __call__(self) -> str:
+        self.calls += 1
+        outcome = self.outcomes.pop(0) if len(self.outcomes) > 1 else self.outcomes[0]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def run(self) -> str:
+        loop = retry.reading()
+        loop.sleep = self.pauses.append
+        return str(loop(self))
+
+
+def _no_token(cause: errors.WeChatError | None) -> errors.TokenUnavailable:
+    return errors.TokenUnavailable("none", hint="x", cause_error=cause)
+
+
+@pytest.mark.parametrize(
+    ("error", "calls"),
+    [
+        (errors.LostReply("x"), 6),
+        (errors.SystemBusy("x", errcode=-1), 6),
+        (errors.RateLimited("x", errcode=45011), 6),
+        (_no_token(errors.LostReply("x")), 6),
+        (_no_token(errors.NeverLeft("x")), 6),
+        (_no_token(errors.from_errcode(40125, "x")), 1),
+        (_no_token(None), 1),
+        (errors.from_errcode(48001, "x"), 1),
+        (errors.from_errcode(45009, "x"), 1),
+        (ZeroDivisionError(), 1),
+    ],
+)
+def test_a_command_reads_again_what_passes(error: Exception, calls: int) -> None:
+    """Six times; what only a person can mend comes out at once."""
+    reads = Reads(error)
+    with pytest.raises(type(error)):
+        reads.run()
+    assert reads.calls == calls
+    assert len(reads.pauses) == calls - 1
+
+
+def test_a_command_waits_for_the_next_minute_only_where_that_helps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A rate limit ends with the minute, a broken line with the next moment."""
+    monkeypatch.setattr(retry.time, "time", lambda: 20.0)
+    reads = Reads(errors.RateLimited("x", errcode=45011), errors.LostReply("x"), "read")
+    assert reads.run() == "read"
+    assert 40 <= reads.pauses[0] <= 45
+    assert 0.3 <= reads.pauses[1] <= 1

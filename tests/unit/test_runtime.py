@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ import pydantic
 import pytest
 import structlog.testing
 
-from worker import errors, runtime
-from worker.contract import settings
+from worker import errors, runtime, waiting_room
+from worker.contract import request, settings
 from worker.ledger import connection, reader
-from worker.wechat import shared_token, tokens
+from worker.wechat import agents, shared_token, tokens
 
 TOKEN = pydantic.SecretStr("PLANTED")
 
@@ -53,6 +54,61 @@ def test_a_started_worker_is_known_with_its_accounts(server: fakeredis.FakeRedis
     assert runtime.current() is made
     made.close()
     assert known.workers() == {}
+
+
+def test_a_started_worker_tells_what_its_agents_may_serve(
+    server: fakeredis.FakeRedis, tmp_path: Path
+) -> None:
+    """An account's own number before the deployment's, an agent's before both."""
+    file = tmp_path / "accounts.toml"
+    file.write_text(
+        """
+        [[account]]
+        appid = "wx1"
+        access_token = "PLANTED"
+
+        [[account]]
+        appid = "wx2"
+        access_token = "PLANTED"
+        agent_capacity = 20
+        [account.capacities]
+        "anna@shop" = 50
+        """
+    )
+    made = start(access_token=None, accounts_file=file, agent_capacity=7)
+    told = {each: server.hget(f"{{kf}}:account:{each}", "capacity") for each in ("wx1", "wx2")}
+    assert told == {"wx1": "7 ", "wx2": "20 anna@shop 50 "}
+    made.close()
+
+
+@pytest.mark.timeout(30)
+def test_whoever_waits_for_a_reading_gets_one_in_the_next_pass(
+    server: fakeredis.FakeRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The delivery's wish, the watch and the reading are one chain, and its news make a pass."""
+    monkeypatch.setattr(waiting_room, "TICK_SECONDS", 3600)
+    online = agents.OnlineAgent(kf_account="anna@shop", status=1, accepted_case=0)
+    monkeypatch.setattr(agents, "online", lambda via, token: (online,))
+    made = start(appid="wx1")
+    rung: list[str] = []
+    came = threading.Event()
+
+    def ring(_lane: request.Lane, ids: Sequence[str], **_: Any) -> int:
+        rung.extend(ids)
+        came.set()
+        return 1
+
+    monkeypatch.setattr(made.doorbell, "ring", ring)
+    monkeypatch.setattr(made.doorbell, "length", lambda _lane: 0)
+    wish = request.SessionRequest.parse({"openid": "oFAN", "kf_account": "any", "appid": "wx1"})
+    made.ledger.submit(wish, "waits")
+    made.room.start()
+    made.deliverer.deliver(["waits"])
+    assert came.wait(10)
+    made.room.stop()
+    made.close()
+    assert rung == ["waits"]
+    assert server.hget("{kf}:account:wx1", "online") == "anna@shop"
 
 
 def test_without_a_worker_there_is_no_runtime() -> None:

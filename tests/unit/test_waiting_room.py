@@ -32,11 +32,21 @@ def woken(
     return ledger.Woken(taken=taken, expired=expired, lost_leases=tuple(lost), ring=ring)
 
 
+def opened(
+    *, escalations: Sequence[str] = (), batch: Sequence[str] = (), has_more: bool = False
+) -> ledger.Opened:
+    ring = {ESCALATION: tuple(escalations), BATCH: tuple(batch)}
+    return ledger.Opened(has_more=has_more, ring=ring)
+
+
 class FakeLedger:
     """Plays what each pass finds; the last for ever."""
 
     def __init__(self) -> None:
         self.passes: list[ledger.Woken | Exception] = [woken()]
+        self.rooms: list[ledger.Opened | Exception] = [opened()]
+        #: What may be rung, at each look into the rooms.
+        self.opened: list[dict[request.Lane, bool]] = []
         self.purged: list[int] = [0]
         self.asked: list[dict[request.Lane, bool]] = []
         self.purges = 0
@@ -45,6 +55,17 @@ class FakeLedger:
         assert limit == waiting_room.PASS_IDS
         self.asked.append(dict(may_ring))
         found = self.passes.pop(0) if len(self.passes) > 1 else self.passes[0]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def open_rooms(
+        self, limit: int, may_ring: dict[request.Lane, bool], *, rest_seconds: float
+    ) -> ledger.Opened:
+        assert limit == waiting_room.PASS_IDS
+        assert 5 <= rest_seconds <= 6
+        self.opened.append(dict(may_ring))
+        found = self.rooms.pop(0) if len(self.rooms) > 1 else self.rooms[0]
         if isinstance(found, Exception):
             raise found
         return found
@@ -67,12 +88,35 @@ class FakeDoorbell:
             raise self.failure
         return self.lengths[lane]
 
-    def ring(self, lane: request.Lane, ids: Sequence[str]) -> int:
+    def ring(self, lane: request.Lane, ids: Sequence[str], *, slots: int) -> int:
+        assert slots == 2
         if self.failure:
             raise self.failure
         self.rung.append((lane, tuple(ids)))
         self.lengths[lane] += len(ids)
         return 1
+
+
+class Gathering:
+    """A closing flag whose waits take no time; things may happen in them."""
+
+    def __init__(self, flag: threading.Event) -> None:
+        self._flag = flag
+        self.waited: list[float | None] = []
+        self.meanwhile: list[Callable[[], None]] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if not self._flag.is_set():
+            self.waited.append(timeout)
+            for each in self.meanwhile:
+                each()
+        return self._flag.is_set()
+
+    def is_set(self) -> bool:
+        return self._flag.is_set()
+
+    def set(self) -> None:
+        self._flag.set()
 
 
 class Room:
@@ -81,15 +125,24 @@ class Room:
     def __init__(self, announce: Callable[[], None] | None = None) -> None:
         self.ledger, self.doorbell = FakeLedger(), FakeDoorbell()
         self.announced = 0
+        self.looks = 0
+        #: What is wrong with looking who is online.
+        self.blindness: Exception | None = None
         self.room = waiting_room.WaitingRoom(
             self.ledger,  # type: ignore[arg-type]
             self.doorbell,  # type: ignore[arg-type]
             slots=2,
             announce=announce or self.announce,
+            look=self.look,
         )
 
     def announce(self) -> None:
         self.announced += 1
+
+    def look(self) -> None:
+        self.looks += 1
+        if self.blindness:
+            raise self.blindness
 
     def watch(self, until: Callable[[], bool]) -> list[str]:
         """Run the thread until something has happened; the events it logged."""
@@ -129,6 +182,48 @@ def test_a_full_pass_goes_again_at_once(room: Room) -> None:
     assert room.ledger.purges == 2
 
 
+def test_whom_a_room_lets_out_is_rung_in_the_same_pass(room: Room) -> None:
+    """A presence that brings somebody forward must not wait for the next tick."""
+    room.ledger.rooms = [opened(escalations=["a"], batch=["b", "c"]), opened()]
+    room.room.tick()
+    assert room.doorbell.rung == [(ESCALATION, ("a",)), (BATCH, ("b", "c"))]
+
+
+def test_rooms_are_opened_until_nobody_is_left_to_go(room: Room) -> None:
+    """Each time with the lanes as long as they are by then."""
+    many = [str(n) for n in range(waiting_room.PASS_IDS)]
+    room.ledger.rooms = [
+        opened(escalations=["a"], has_more=True),
+        opened(batch=many, has_more=True),
+        opened(),
+    ]
+    room.room.tick()
+    assert room.ledger.opened == [
+        {ESCALATION: True, BATCH: True},
+        {ESCALATION: True, BATCH: True},
+        {ESCALATION: True, BATCH: False},
+    ]
+
+
+def test_deadlines_come_before_rooms_and_rooms_before_readings(room: Room) -> None:
+    """What ends is not let out first; a reading is begun whatever was found."""
+    order: list[str] = []
+    for name in ("wake", "open_rooms"):
+        step = getattr(room.ledger, name)
+        setattr(room.ledger, name, _noting(order, name, step))
+    room.room._look = _noting(order, "look", room.look)
+    room.room.tick()
+    assert order == ["wake", "open_rooms", "look"]
+
+
+def _noting(order: list[str], name: str, step: Callable[..., object]) -> Callable[..., object]:
+    def noted(*args: object, **kwargs: object) -> object:
+        order.append(name)
+        return step(*args, **kwargs)
+
+    return noted
+
+
 @pytest.mark.parametrize(("length", "may_ring"), [(0, True), (7, True), (8, False), (900, False)])
 def test_a_lane_is_rung_while_it_has_under_four_messages_a_slot(
     room: Room, length: int, may_ring: bool
@@ -148,12 +243,12 @@ def test_a_lane_that_grows_long_in_one_tick_is_not_rung_further(room: Room) -> N
 
 
 def test_without_a_broker_deadlines_and_leases_are_still_kept(room: Room) -> None:
-    """Nothing is rung meanwhile; the trouble comes out at the end of the pass."""
+    """Nobody is rung or let out meanwhile; the trouble comes out at the end of the pass."""
     room.doorbell.failure = SILENT
     with pytest.raises(errors.DoorbellUnavailable):
         room.room.tick()
-    assert room.ledger.asked == [{ESCALATION: False, BATCH: False}]
-    assert room.ledger.purges == 1
+    assert room.ledger.asked == room.ledger.opened == [{ESCALATION: False, BATCH: False}]
+    assert (room.ledger.purges, room.looks) == (1, 1)
 
 
 def test_lost_leases_and_expiries_are_logged(room: Room) -> None:
@@ -205,6 +300,67 @@ def test_something_out_of_reach_is_noted_once_and_so_is_its_return(
     assert events == ["out_of_reach", "back_in_reach"]
 
 
+def test_news_bring_the_next_pass_forward(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However far the next tick is."""
+    monkeypatch.setattr(waiting_room, "TICK_SECONDS", 3600)
+    room.ledger.rooms = [opened(escalations=["a"]), opened()]
+    room.room.hurry()
+    room.watch(passes(room, 1))
+    assert room.doorbell.rung == [(ESCALATION, ("a",))]
+    assert room.looks == 1
+
+
+def test_news_that_come_together_make_one_pass(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty readings a second must not make twenty passes a second; what comes later is seen."""
+    monkeypatch.setattr(waiting_room, "TICK_SECONDS", 3600)
+    gathering = Gathering(room.room._is_closing)
+    monkeypatch.setattr(room.room, "_is_closing", gathering)
+
+    def more_comes_meanwhile() -> None:
+        for _ in range(20):
+            room.room.hurry()
+
+    gathering.meanwhile = [more_comes_meanwhile]
+    room.room.hurry()
+    room.watch(passes(room, 1))
+    assert gathering.waited == [waiting_room.NEWS_SECONDS]
+    assert room.looks == 1
+
+
+def test_news_during_a_pass_make_another_one(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have looked already."""
+    monkeypatch.setattr(waiting_room, "TICK_SECONDS", 3600)
+
+    def hurries() -> None:
+        if len(room.ledger.asked) == 1:
+            room.room.hurry()
+
+    room.room._look = hurries
+    room.room.hurry()
+    room.watch(passes(room, 2))
+    assert len(room.ledger.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("failure", "events"),
+    [(AWAY, ["out_of_reach"]), (ZeroDivisionError("a bug"), ["waiting_room_crashed"] * 3)],
+)
+def test_a_look_that_fails_does_not_stop_the_watch(
+    room: Room, failure: Exception, events: list[str]
+) -> None:
+    """Each pass looks again, and wakes and opens rooms before it."""
+    room.blindness = failure
+    seen = room.watch(lambda: room.looks >= 3)
+    assert seen[: len(events)] == events
+    assert room.looks == len(room.ledger.asked) == len(room.ledger.opened)
+
+
+def test_rooms_that_cannot_be_opened_do_not_stop_the_watch(room: Room) -> None:
+    """Deadlines and leases are kept first."""
+    room.ledger.rooms = [AWAY]
+    assert room.watch(passes(room, 3)) == ["out_of_reach"]
+
+
 def test_a_bug_is_logged_and_the_watch_goes_on(room: Room) -> None:
     """With its traceback; a single bad pass must not end everything."""
     room.ledger.passes = [ZeroDivisionError("a bug"), woken()]
@@ -214,8 +370,18 @@ def test_a_bug_is_logged_and_the_watch_goes_on(room: Room) -> None:
 def test_stopping_ends_the_thread_after_the_pass_under_way(room: Room) -> None:
     """Also one that would go again at once."""
     room.ledger.passes = [woken(waiting_room.PASS_IDS)]
+    room.ledger.rooms = [opened(has_more=True)]
     room.watch(passes(room, 3))
     assert "waiting-room" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_stopping_makes_no_further_pass(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that shuts down rings nobody and begins no reading; it also ends at once."""
+    monkeypatch.setattr(waiting_room, "TICK_SECONDS", 3600)
+    room.room.start()
+    room.room.stop()
+    assert not room.room._thread.is_alive()
+    assert (room.ledger.asked, room.looks) == ([], 0)
 
 
 def test_stopping_a_room_that_never_started_is_harmless(room: Room) -> None:

@@ -71,6 +71,16 @@ def _check_agent(value: str) -> str:
     return value
 
 
+def check_single_agent(value: str) -> str:
+    """`value` where it names one agent; raises InvalidRequest where it does not."""
+    try:
+        if _check_agent(value) != ANY:
+            return value
+        raise ValueError("`any` is no single agent")
+    except ValueError as error:
+        raise InvalidRequest(f"kf_account: {_shown(value)}: {error}") from None
+
+
 def _check_openid(value: str) -> str:
     if not _OPENID.fullmatch(value):
         raise ValueError("an openid is 1 to 128 characters of A-Z a-z 0-9 _ -")

@@ -5,9 +5,21 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Any
 
 from worker.contract import record
+
+
+class Holds(StrEnum):
+    """What waits together with a request that has to wait."""
+
+    #: Nothing: the request waits alone, until its own wake time.
+    REQUEST = "request"
+    #: All that ask for the same agents: they stand in one room.
+    ROOM = "room"
+    #: The whole account; one request probes when the time is over.
+    ACCOUNT = "account"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,11 +35,12 @@ class Claim:
     targets: tuple[str, ...]
     #: Targets found wrong in an earlier delivery.
     out: frozenset[str]
-    #: The agent that may be called at once; None when `renew` has to name one first.
+    #: The agent that may be called at once; None when the fan must be read back first, or when
+    #: nobody can be asked now.
     calling: str | None
     #: The agent who may have been given this fan unseen.
     doubt: str | None
-    #: Why it last waited, and how often in a row it waited for that.
+    #: Why it last waited, and how often in a row it, or who tried before it, waited for that.
     reason: record.Reason | None
     strikes: int
     #: Transient and unsure attempts so far, in this generation.
@@ -41,6 +54,10 @@ class Claim:
     seconds_left: float
     #: When the lease ends, on this process's monotonic clock, in seconds.
     lease_ends: float
+    #: Why nobody can be asked now; None when somebody can, or when every target is wrong.
+    held_for: record.Reason | None = None
+    #: Whether reading who is online would help.
+    needs_reading: bool = False
 
     @classmethod
     def parse(cls, row: Sequence[Any], *, lease_ends: float) -> Claim:
@@ -77,6 +94,8 @@ class Taken:
     rest: tuple[str, ...]
     #: Ids that no record stands behind.
     unknown: tuple[str, ...] = ()
+    #: Whether somebody was held who waits for a reading of who is online.
+    needs_reading: bool = False
     #: False when the claim to settle was not ours any more, so that nothing was written.
     settled: bool = True
 
@@ -118,6 +137,8 @@ class Settlement:
     progress: Progress
     reason: record.Reason | None = None
     wait_seconds: float = 0.0
+    #: What waits with it; `strikes` belongs to that.
+    holds: Holds = Holds.REQUEST
     served_by: str | None = None
     strikes: int = 0
     crashes: int = 0

@@ -17,6 +17,10 @@ _GOES_ON = frozenset(
 
 _ADVICE = {
     record.Reason.AGENT_OFFLINE: errcodes.lookup(65415).hint,
+    record.Reason.AGENT_FULL: (
+        "It goes on when an agent has room; KF_AGENT_CAPACITY and the accounts file set how much."
+    ),
+    record.Reason.PAUSED: "An operator paused it: kfsession resume lets it go on.",
     record.Reason.UNCONFIRMED: (
         "Look in WeChat whether this fan has a session: a call was lost and could not be read back."
     ),

@@ -12,7 +12,19 @@ alone. Times are integer milliseconds since 1970.
 | events                   | stream | one entry a change of state: id, status, reason            | everybody |
 | due                      | zset   | every live id, scored by when the waiting room must act:   | worker    |
 |                          |        | queued: its next ring; calling: the end of its lease;      |           |
-|                          |        | waiting: its wake time or its deadline, whichever is first |           |
+|                          |        | waiting: its deadline, or its own wake time if that is     |           |
+|                          |        | first (it has none in a room)                              |           |
+| room:<appid>:<targets>   | zset   | ids held for the same thing: escalations first, then by    | everybody |
+|                          |        | submitted_at                                               |           |
+| rooms                    | zset   | every room, as <appid>:<targets>, by its wake time         | everybody |
+| rooms:<appid>            | set    | the rooms of one account                                   | worker    |
+| door:<appid>:<targets>   | hash   | open, ahead, strikes, wait, reason: `scripts/rooms.lua`     | worker    |
+| account:<appid>          | hash   | gates and presence; its fields are listed at               | everybody |
+|                          |        | `ACCOUNT_FIELDS`                                           |           |
+| watch                    | zset   | accounts whose agents somebody waits for, by next reading  | worker    |
+| wanted:<appid>           | string | somebody asked for a reading; expires                      | worker    |
+| given:<appid>:<agent>    | zset   | ids whose session no reading can have seen, by when it was | worker    |
+|                          |        | opened; +inf while the call is under way; expires          |           |
 | retention                | zset   | every final id, scored by when it is removed               | worker    |
 | fan:<appid>:<openid>     | string | the id of the fan's newest request                         | producers |
 | doubt:<appid>:<openid>   | string | the agent who may have been given this fan unseen          | worker    |
@@ -49,7 +61,7 @@ RECORD_FIELDS = {
     "submitted_at": "ms",
     "updated_at": "ms, of the last change of state",
     "deadline_at": "ms",
-    "next_attempt_at": "ms, while waiting",
+    "next_attempt_at": "ms, while waiting alone; in a room it is the room's wake time",
     "finished_at": "ms, once final",
     "served_by": "the agent who has the fan",
     "attempts": "transient and unsure attempts of this generation",
@@ -63,11 +75,27 @@ RECORD_FIELDS = {
     "fence": "how often it was claimed; a stale claim's write is refused (private)",
     "holder": "whose claim it is (private)",
     "calling": "the agent being asked; empty when none yet (private)",
-    "strikes": "how often in a row it waited for the same reason (private)",
     "crashes": "failures of our own code in a row (private)",
     "cancel": "taken back during a call, or while the fan is unsure (private)",
     "out": "targets found wrong, joined by | (private)",
     "kept_until": "ms; its idempotency key must not outlive it (private)",
+}
+
+#: What an account's hash can hold.
+ACCOUNT_FIELDS = {
+    "paused": "ms, since when an operator holds the account",
+    "pause:<agent>": "ms, since when an operator holds this agent",
+    "hold": "until when WeChat's refusal holds it (ms), reason, strikes, who probes (-: nobody)",
+    "because": "errcode (or -) and errmsg of that refusal",
+    "capacity": "sessions an agent may serve (0: no limit), then names with their own",
+    "began": "ms, when the newest reading of who is online began",
+    "fresh": "ms, until when it is trusted",
+    "next": "ms, when the next one may begin",
+    "online": "who was online, joined by |",
+    "on:<agent>": "sessions that agent served",
+    "off:<agent>": "ms, when WeChat last said 65415 of that agent, or a reading first missed it",
+    "blind": "errcode (or -) and errmsg of why nobody can tell; absent when a reading succeeded",
+    "empty_since": "ms, since when nobody is online",
 }
 
 
@@ -85,6 +113,8 @@ class Keys:
         self.counters = self.base + "counters"
         self.dead = self.base + "dead"
         self.schema = self.base + "schema"
+        self.rooms = self.base + "rooms"
+        self.watch = self.base + "watch"
 
     def request(self, request_id: str) -> str:
         """A record."""
@@ -105,6 +135,26 @@ class Keys:
     def key(self, appid: str, key: str) -> str:
         """An idempotency key."""
         return f"{self.base}key:{appid}:{key}"
+
+    def room(self, appid: str, targets: str) -> str:
+        """Who waits for the same `targets`, joined by |."""
+        return f"{self.base}room:{appid}:{targets}"
+
+    def rooms_of(self, appid: str) -> str:
+        """The rooms of one account."""
+        return f"{self.base}rooms:{appid}"
+
+    def given(self, appid: str, kf_account: str) -> str:
+        """Ids whose session with this agent no reading can have seen."""
+        return f"{self.base}given:{appid}:{kf_account}"
+
+    def account(self, appid: str) -> str:
+        """What is known of an account and its agents."""
+        return f"{self.base}account:{appid}"
+
+    def wanted(self, appid: str) -> str:
+        """Somebody asked for a reading of who is online."""
+        return f"{self.base}wanted:{appid}"
 
     def token(self, appid: str) -> str:
         """The account's shared access token."""

@@ -1,8 +1,9 @@
 """The ledger's steps, for producers and workers: each is one atomic script, so no crash splits it.
 
-`submit → claim → renew* → settle` is the life of a request seen from here; `wake` and `purge` are
-the waiting room's, `cancel` and `retry` an operator's. Every step may be sent again when its
-reply was lost: scripts recognise their own work by id, holder or fence.
+`submit → claim → renew* → settle` is the life of a request seen from here; `wake`, `open_rooms` and
+`purge` are the waiting room's, `cancel` and `retry` an operator's; `accounts` is what is known of
+accounts and their agents. Every step may be sent again when its reply was lost: scripts recognise
+their own work by id, holder or fence.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ import datetime
 import json
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import redis
 
 from worker import errors
 from worker.contract import record, request, settings
-from worker.ledger import attempts, claims, keys, receipts
+from worker.ledger import accounts, attempts, claims, keys, receipts
 from worker.ledger import scripts as lua
 
 #: How long an idempotency key is kept at least, in ms.
@@ -49,6 +50,14 @@ class Woken:
     ring: Mapping[request.Lane, tuple[str, ...]]
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """Whom one pass over the rooms let out."""
+
+    has_more: bool
+    ring: Mapping[request.Lane, tuple[str, ...]]
+
+
 class Ledger:
     """One deployment's requests in one Redis."""
 
@@ -63,6 +72,7 @@ class Ledger:
             retention_ms=round(config.retention_hours * 3600 * 1000),
             url=config.ledger_url,
         )
+        self.accounts = accounts.Accounts(client, self.keys, self._scripts)
 
     # -- producers -------------------------------------------------------------------------------
 
@@ -115,14 +125,19 @@ class Ledger:
 
     # -- workers ---------------------------------------------------------------------------------
 
-    def claim(self, ids: Sequence[str], holder: str, *, again: bool = False) -> claims.Taken:
+    def claim(
+        self, ids: Sequence[str], holder: str, *, hold_seconds: float = 5.0, again: bool = False
+    ) -> claims.Taken:
         """Take the oldest queued escalation, else the first claimable of `ids`.
 
-        Looks at the first `CANDIDATES` ids; `rest` holds those still to do. `holder` names the
-        delivery; `again` says that an earlier try of it had no answer.
+        Looks at the first `CANDIDATES` ids; `rest` holds those still to do. Those for whom nobody
+        can be asked go to their room, which `hold_seconds` wakes where presence does not. `holder`
+        names the delivery; `again` says that an earlier try of it had no answer.
         """
         lease_ends = self._lease_ends()
-        answer = self._scripts.run("claim", holder, self._lease_ms, int(again), *ids[:CANDIDATES])
+        answer = self._scripts.run(
+            "claim", *self._following(ids, holder, hold_seconds=hold_seconds, again=again)
+        )
         return _taken(answer, ids, lease_ends)
 
     def settle(
@@ -132,6 +147,7 @@ class Ledger:
         next_ids: Sequence[str],
         holder: str,
         *,
+        hold_seconds: float = 5.0,
         take_next: bool = True,
         again: bool = False,
     ) -> claims.Taken:
@@ -139,7 +155,7 @@ class Ledger:
         progress = settlement.progress
         following: tuple[lua.Argument, ...] = ()
         if take_next:
-            following = (holder, self._lease_ms, int(again), *next_ids[:CANDIDATES])
+            following = self._following(next_ids, holder, hold_seconds=hold_seconds, again=again)
         lease_ends = self._lease_ends()
         written, *taken = self._scripts.run(
             "settle",
@@ -147,6 +163,7 @@ class Ledger:
             claim.fence,
             settlement.status.value,
             settlement.reason or "",
+            settlement.holds.value,
             round(settlement.wait_seconds * 1000),
             progress.doubt.mark,
             settlement.served_by or "",
@@ -160,7 +177,7 @@ class Ledger:
             *_packed(progress, claim.targets),
             *following,
         )
-        answer = taken[0] if taken else (0, ())
+        answer = taken[0] if taken else (0, (), 0)
         return _taken(answer, next_ids, lease_ends, settled=written == "ok")
 
     def renew(
@@ -168,27 +185,60 @@ class Ledger:
     ) -> claims.Claim:
         """Keep `claim` for a call to `kf_account`, who stands in the ledger before the call.
 
-        Raises LeaseLost when the claim is somebody else's, or the request was taken back meanwhile.
+        Raises LeaseLost when the claim is somebody else's. The answer says whether the request was
+        taken back meanwhile.
         """
+        return self._renew(claim, progress, kf_account=kf_account)
+
+    def find_next(
+        self,
+        claim: claims.Claim,
+        progress: claims.Progress,
+        *,
+        out: Iterable[str],
+        offline: str | None = None,
+    ) -> claims.Claim:
+        """Keep `claim` for the next target that can be asked: its `calling`, else its `held_for`.
+
+        `out` are the targets found wrong; `offline` is an agent whom WeChat just said to be so:
+        nobody asks that one until a later reading says otherwise. Raises LeaseLost.
+        """
+        return self._renew(claim, progress, out=out, offline=offline or "")
+
+    def _renew(
+        self,
+        claim: claims.Claim,
+        progress: claims.Progress,
+        *,
+        kf_account: str | None = None,
+        out: Iterable[str] = (),
+        offline: str = "",
+    ) -> claims.Claim:
         lease_ends = self._lease_ends()
-        answer = self._scripts.run(
+        what, *found = self._scripts.run(
             "renew",
             claim.id,
             claim.fence,
-            kf_account,
+            kf_account or "",
+            int(kf_account is None),
             self._lease_ms,
             progress.doubt.mark,
+            "|".join(sorted(out)),
+            offline,
             progress.attempt_count,
             progress.api_calls,
             len(progress.attempts),
             *_packed(progress, claim.targets),
         )
-        if answer == "lost":
+        if what == "lost":
             raise errors.LeaseLost(f"{claim.id}: its lease ran out and it was taken back")
+        calling, reason, needs_reading = found
         return dataclasses.replace(
             claim,
-            calling=kf_account,
-            is_cancelled=answer == "cancelled",
+            calling=calling or None,
+            held_for=record.Reason(reason) if reason else None,
+            needs_reading=bool(needs_reading),
+            is_cancelled=what == "cancelled",
             lease_ends=lease_ends,
         )
 
@@ -196,6 +246,12 @@ class Ledger:
         """Ids of a doorbell that were not started are due again at once."""
         if ids:
             self._scripts.run("release", *ids)
+
+    def _following(
+        self, ids: Sequence[str], holder: str, *, hold_seconds: float, again: bool
+    ) -> tuple[lua.Argument, ...]:
+        hold_ms = round(hold_seconds * 1000)
+        return (holder, self._lease_ms, int(again), hold_ms, *ids[:CANDIDATES])
 
     def _lease_ends(self) -> float:
         """Taken before the script runs, so that we think the lease over before Redis does."""
@@ -208,28 +264,27 @@ class Ledger:
         taken, expired, lost, *rings = self._scripts.run(
             "wake", limit, *(int(may_ring[lane]) for lane in request.Lane)
         )
-        ring = {lane: tuple(ids) for lane, ids in zip(request.Lane, rings, strict=True)}
-        return Woken(taken=taken, expired=expired, lost_leases=tuple(lost), ring=ring)
+        return Woken(taken=taken, expired=expired, lost_leases=tuple(lost), ring=_by_lane(rings))
+
+    def open_rooms(
+        self, limit: int, may_ring: Mapping[request.Lane, bool], *, rest_seconds: float
+    ) -> Opened:
+        """Let out of the rooms whose time has come whom their agents can take, about `limit` ids.
+
+        A room whose agents can take nobody is looked into again after `rest_seconds`, unless a
+        failed call or a reading says better.
+        """
+        has_more, *rings = self._scripts.run(
+            "open_rooms",
+            limit,
+            *(int(may_ring[lane]) for lane in request.Lane),
+            round(rest_seconds * 1000),
+        )
+        return Opened(has_more=bool(has_more), ring=_by_lane(rings))
 
     def purge(self, limit: int) -> int:
         """Remove up to `limit` final records whose retention is over; returns how many."""
         return int(self._scripts.run("purge", limit))
-
-    def announce(self, worker: str, about: Mapping[str, Any], appids: Sequence[str]) -> None:
-        """Say that `worker` lives and serves `appids`; a minute's silence means it is gone.
-
-        Raises SchemaTooNew when a newer release has written this ledger.
-        """
-        schema = self._scripts.run("announce", record.SCHEMA, worker, json.dumps(about), *appids)
-        if schema > record.SCHEMA:
-            raise errors.SchemaTooNew(
-                f"the ledger has schema {schema}, this release knows {record.SCHEMA}: upgrade it"
-            )
-
-    def depart(self, worker: str) -> None:
-        """Say that `worker` is gone."""
-        with self._scripts.reaching():
-            self.client.hdel(self.keys.workers, worker)
 
     # -- operators -------------------------------------------------------------------------------
 
@@ -272,6 +327,10 @@ class Ledger:
             self.client.hincrby(self.keys.counters, name, 1)
 
 
+def _by_lane(rings: Sequence[Sequence[str]]) -> dict[request.Lane, tuple[str, ...]]:
+    return {lane: tuple(ids) for lane, ids in zip(request.Lane, rings, strict=True)}
+
+
 def _packed(progress: claims.Progress, targets: Sequence[str]) -> list[lua.Argument]:
     first = progress.api_calls - len(progress.attempts)
     return [
@@ -284,10 +343,11 @@ def _packed(progress: claims.Progress, targets: Sequence[str]) -> list[lua.Argum
 def _taken(
     answer: Sequence[Any], ids: Sequence[str], lease_ends: float, *, settled: bool = True
 ) -> claims.Taken:
-    used, unknown, *row = answer
+    used, unknown, needs_reading, *row = answer
     return claims.Taken(
         claim=claims.Claim.parse(row[0], lease_ends=lease_ends) if row else None,
         rest=tuple(ids[used:]),
         unknown=tuple(unknown),
+        needs_reading=bool(needs_reading),
         settled=settled,
     )

@@ -16,10 +16,14 @@ from typing import Any
 import redis
 
 from worker.contract import record, request
-from worker.ledger import attempts, hints, keys
+from worker.ledger import agents, keys, records
 
 #: How many records one round trip reads.
 _PAGE = 200
+
+
+#: How many wait in each room, by its targets.
+Rooms = Mapping[tuple[str, ...], int]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +88,45 @@ class Reader:
         """One record, or None for an unknown id."""
         return self._read([request_id])[0]
 
+    def account(self, appid: str) -> agents.Account:
+        """What is known of an account: gates, who is online, who serves how many."""
+        known = self._client.hgetall(self._keys.account(appid))
+        names = [name for name in known if name.startswith("on:")]
+        with self._client.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.zcount(
+                    self._keys.given(appid, name.removeprefix("on:")),
+                    agents.unseen_since_ms(known),
+                    "+inf",
+                )
+            unseen = dict(zip(names, pipe.execute(), strict=True))
+        return agents.read(appid, known, unseen, now=self.now())
+
+    def rooms(self, appid: str) -> Rooms:
+        """How many wait in each room of an account, by its targets."""
+        names = sorted(self._client.smembers(self._keys.rooms_of(appid)))
+        targets = [name.partition(":")[2] for name in names]
+        with self._client.pipeline(transaction=False) as pipe:
+            for each in targets:
+                pipe.zcard(self._keys.room(appid, each))
+            sizes = pipe.execute()
+        return {tuple(each.split("|")): size for each, size in zip(targets, sizes, strict=True)}
+
     def newest_of_fan(self, openid: str, appid: str | None = None) -> record.Record | None:
         """The fan's newest request; without `appid` in whichever account has the newest."""
         appids = [appid] if appid else self.accounts()
         ids = self._client.mget([self._keys.fan(each, openid) for each in appids]) if appids else []
         found = [one for one in self._read([each for each in ids if each]) if one]
         return max(found, key=lambda one: one.submitted_at, default=None)
+
+    def newest_of_fans(self, appid: str, openids: Sequence[str]) -> dict[str, record.Record]:
+        """The newest request of each fan who has one: two round trips, however many they are."""
+        ids = (
+            self._client.mget([self._keys.fan(appid, each) for each in openids]) if openids else []
+        )
+        known = {openid: each for openid, each in zip(openids, ids, strict=True) if each}
+        found = zip(known, self._read(list(known.values())), strict=True)
+        return {openid: one for openid, one in found if one}
 
     def by_key(self, key: str, appid: str | None = None) -> record.Record | None:
         """The request an idempotency key stands for."""
@@ -129,7 +166,7 @@ class Reader:
             for detail in keys.details(status):
                 pipe.zrange(self._keys.index(status, detail), 0, 0, withscores=True)
             scores = [rows[0][1] for rows in pipe.execute() if rows]
-        return _moment(min(scores)) if scores else None
+        return records.moment(min(scores)) if scores else None
 
     def events(
         self, after: str = "0", *, block_ms: int | None = None, count: int = 500
@@ -155,7 +192,7 @@ class Reader:
     def now(self) -> datetime.datetime:
         """The time by the server's clock, which wrote every other time."""
         seconds, microseconds = self._client.time()
-        return _moment(seconds * 1000 + microseconds / 1000)
+        return records.moment(seconds * 1000 + microseconds / 1000)
 
     def oddities(self) -> dict[str, int]:
         """How often something odd was seen: refused entries, unknown ids, crashes."""
@@ -178,10 +215,41 @@ class Reader:
             for each in ids:
                 pipe.hgetall(self._keys.request(each))
             rows = pipe.execute()
+        held = self._places([each for each, fields in zip(ids, rows, strict=True) if fields], rows)
         return [
-            _record(each, fields) if fields else None
+            records.compose(each, fields, held.get(each, records.Place())) if fields else None
             for each, fields in zip(ids, rows, strict=True)
         ]
+
+    def _places(
+        self, ids: Sequence[str], rows: Sequence[Mapping[str, str]]
+    ) -> dict[str, records.Place]:
+        """Where those stand that wait in a room, and what an account's gate says of it."""
+        known = dict(zip(ids, filter(None, rows), strict=True))
+        waiting = [
+            each
+            for each, fields in known.items()
+            if fields["status"] == record.Status.WAITING and "next_attempt_at" not in fields
+        ]
+        if not waiting:
+            return {}
+        with self._client.pipeline(transaction=False) as pipe:
+            pipe.time()
+            for each in waiting:
+                appid, targets = known[each]["appid"], known[each]["targets"]
+                pipe.zrank(self._keys.room(appid, targets), each)
+                pipe.zscore(self._keys.rooms, f"{appid}:{targets}")
+                pipe.hget(self._keys.account(appid), "because")
+            (seconds, micros), *told = pipe.execute()
+        now_ms = seconds * 1000 + micros / 1000
+        return {
+            each: records.Place(
+                ahead=told[3 * at],
+                wakes_at_ms=None if told[3 * at + 1] is None else max(now_ms, told[3 * at + 1]),
+                because=told[3 * at + 2],
+            )
+            for at, each in enumerate(waiting)
+        }
 
     def _ids_newest_first(self, wanted: Filter) -> Iterator[str]:
         scans = [
@@ -204,10 +272,6 @@ class Reader:
                 return
 
 
-def _moment(ms: str | float) -> datetime.datetime:
-    return datetime.datetime.fromtimestamp(float(ms) / 1000, datetime.UTC)
-
-
 def _worker(said: str) -> dict[str, Any]:
     at_ms, _, about = said.partition(" ")
     return {**json.loads(about), "at": int(at_ms)}
@@ -216,54 +280,8 @@ def _worker(said: str) -> dict[str, Any]:
 def _event(position: str, fields: Mapping[str, str]) -> Event:
     return Event(
         position=position,
-        at=_moment(position.partition("-")[0]),
+        at=records.moment(position.partition("-")[0]),
         id=fields["id"],
         status=record.Status(fields["status"]),
         reason=record.Reason(fields["reason"]) if fields["reason"] else None,
-    )
-
-
-#: The states in which a reason says something; while queued or calling it is only what came before.
-_HAS_REASON = frozenset(
-    {record.Status.WAITING, record.Status.FAILED, record.Status.EXPIRED, record.Status.CANCELLED}
-)
-
-
-def _record(request_id: str, fields: Mapping[str, str]) -> record.Record:
-    kept = attempts.unpack(fields)
-    last = kept[-1] if kept else None
-    status = record.Status(fields["status"])
-    targets = tuple(fields["targets"].split("|"))
-    errcode, errmsg = (last.errcode, last.errmsg) if last else (None, None)
-    if because := fields.get("because"):
-        code, _, text = because.partition(" ")
-        errcode, errmsg = None if code == "-" else int(code), text or None
-    said = fields["reason"] if status in _HAS_REASON else ""
-    return record.Record(
-        id=request_id,
-        schema_=record.SCHEMA,
-        appid=fields["appid"],
-        openid=fields["openid"],
-        kf_account=targets[0],
-        targets=targets,
-        lane=request.Lane(fields["lane"]),
-        status=status,
-        final=status.is_final,
-        reason=record.Reason(said) if said else None,
-        errcode=errcode,
-        errmsg=errmsg,
-        hint=hints.what_to_do(status, said, errcode),
-        served_by=fields.get("served_by"),
-        ahead=None,
-        attempts=kept,
-        attempt_count=int(fields.get("attempts", 0)),
-        api_calls=int(fields.get("calls", 0)),
-        generation=int(fields.get("generation", 1)),
-        submitted_at=_moment(fields["submitted_at"]),
-        updated_at=_moment(fields["updated_at"]),
-        next_attempt_at=_moment(fields["next_attempt_at"]) if "next_attempt_at" in fields else None,
-        deadline_at=_moment(fields["deadline_at"]),
-        finished_at=_moment(fields["finished_at"]) if "finished_at" in fields else None,
-        key=fields.get("key"),
-        metadata=json.loads(fields["metadata"]) if "metadata" in fields else None,
     )

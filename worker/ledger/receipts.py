@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from worker.contract import record, request
+from worker.ledger import accounts
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +29,8 @@ class Receipt:
 
 def _mend(why: str, known: str, wish: request.SessionRequest, request_id: str) -> str:
     match why:
-        case "which_account" if known:
-            return f"appid: missing, and the ledger knows several accounts; name one of {known}"
-        case "which_account":
-            return "appid: missing, and no worker has announced an account; start one, or name it"
-        case "unknown_account":
-            return f"appid: {wish.appid!r}: no worker serves it; known are {known}"
+        case "which_account" | "unknown_account":
+            return accounts.unknown_account(why, known, wish.appid)
         case "key_reused":
             return (
                 f"key: {wish.key!r} was used for another request, {known}, which {request_id}"

@@ -13,20 +13,24 @@ import redis.sentinel
 
 from worker import errors
 
-#: Each script, with the files that are put in front of it.
-_SHARED = {"claim": ("prelude", "claiming"), "settle": ("prelude", "claiming")}
-_NAMES = (
-    "announce",
-    "cancel",
-    "claim",
-    "purge",
-    "release",
-    "renew",
-    "retry",
-    "settle",
-    "submit",
-    "wake",
-)
+#: Each script, with the files that are put in front of it, after the prelude.
+_SHARED = {
+    "announce": (),
+    "blind": ("agents", "rooms"),
+    "cancel": (),
+    "claim": ("agents", "rooms", "claiming"),
+    "gate": ("agents", "rooms", "accounts"),
+    "observe": ("agents", "rooms"),
+    "open_rooms": ("agents", "rooms"),
+    "purge": (),
+    "release": (),
+    "renew": ("agents",),
+    "retry": (),
+    "settle": ("agents", "rooms", "claiming"),
+    "submit": ("rooms", "accounts"),
+    "wake": ("agents",),
+    "watch": ("agents",),
+}
 
 #: Redis said no, or there was no connection to ask over; "connecting to" tells the rest of these.
 _REFUSED = (
@@ -56,7 +60,7 @@ class Scripts:
         self._base = base
         self._retention_ms = retention_ms
         self._url = url
-        self._sources = {name: _source(name) for name in _NAMES}
+        self._sources = {name: _source(name) for name in _SHARED}
         self._shas = {
             name: hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
             for name, text in self._sources.items()
@@ -114,7 +118,7 @@ def _is_bug(error: Exception) -> bool:
 
 def _source(name: str) -> str:
     folder = importlib.resources.files(__package__) / "scripts"
-    parts = (*_SHARED.get(name, ("prelude",)), name)
+    parts = ("prelude", *_SHARED[name], name)
     return "\n".join((folder / f"{part}.lua").read_text() for part in parts)
 
 

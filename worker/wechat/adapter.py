@@ -29,7 +29,7 @@ POOL_CONNECTIONS = 256
 IDLE_SECONDS = 20.0
 #: Most bytes of one reply that are taken off the wire, headers and all. http.client has no bound of
 #: its own for some malformed replies: after a chunk size of -1 it reads to the end of the stream.
-WIRE_LIMIT = 256 * 1024
+WIRE_LIMIT = 768 * 1024
 
 
 class Call:

@@ -1,6 +1,6 @@
-"""Takes a token and hands on the account's agents who are online now.
+"""Takes a token and hands on the account's agents: who is online now, or the names of all.
 
-Source: WeChat's page of getonlinekflist, which lives under /cgi-bin.
+Source: WeChat's pages of getonlinekflist and getkflist, which live under /cgi-bin.
 """
 
 import dataclasses
@@ -34,6 +34,12 @@ def online(via: transport.Transport, token: str) -> tuple[OnlineAgent, ...]:
         for row in rows
     )
     return tuple(agent for agent in agents if agent.status)
+
+
+def everybody(via: transport.Transport, token: str) -> tuple[str, ...]:
+    """The kf_account of every agent bound to a WeChat user, online or not."""
+    rows = _read_rows(via, token, "/cgi-bin/customservice/getkflist", "kf_list")
+    return tuple(row["kf_account"] for row in rows if row.get("kf_wx"))
 
 
 def _read_rows(via: transport.Transport, token: str, path: str, field: str) -> list[dict[str, Any]]:

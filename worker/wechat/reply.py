@@ -13,8 +13,9 @@ from typing import Any
 from worker import errors
 from worker.wechat import redaction
 
-#: Largest body that is read, in bytes after decompression. A list of 100 fans takes 8 KiB.
-SIZE_LIMIT = 64 * 1024
+#: Largest body that is read, in bytes after decompression. A list of 100 fans takes 8 KiB, one of
+#: 1,000 agents 300 KiB.
+SIZE_LIMIT = 512 * 1024
 
 _OK = 200
 #: Codes are at most six digits long; more than nine are no code.

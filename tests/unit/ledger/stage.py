@@ -8,22 +8,34 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import Iterable
+import math
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import redis
 
 from worker.contract import record, request, settings
-from worker.ledger import claims, keys, ledger, reader, receipts
+from worker.ledger import accounts, claims, keys, ledger, reader, receipts
 
 APPID, AGENT, OTHER, FAN = "wx1", "kf1@acct", "kf2@acct", "oFAN0000000000000000000000001"
 #: Both lanes may be rung.
 RING = dict.fromkeys(request.Lane, True)
 SILENCE = dict.fromkeys(request.Lane, False)
 EXPIRED = reader.Filter(status=record.Status.EXPIRED)
+#: What waits with a request, by the reason it waits for; alone where it is not named.
+HOLDS = {
+    **dict.fromkeys(("agent_offline", "agent_full", "paused"), claims.Holds.ROOM),
+    **dict.fromkeys(("token", "rate_limited", "quota", "account_blocked"), claims.Holds.ACCOUNT),
+}
 
 _HASH_TIMES = ("submitted_at", "updated_at", "deadline_at", "next_attempt_at", "finished_at")
-_EXPIRING = ("key:", "doubt:")
+_ACCOUNT_TIMES = re.compile(r"paused|pause:.*|hold|began|fresh|next|off:.*|empty_since")
+_ZSETS = re.compile(r"due|retention|rooms|watch|index:.*|room:.*|given:.*")
+_EXPIRING = ("key:", "doubt:", "joined:", "door:", "wanted:", "given:")
+#: Where in a room batches begin, in ms.
+_BATCHES = 10**13
+_FOR_AGENTS = {"agent_offline", "agent_full", "paused"}
 
 
 class Stage:
@@ -51,14 +63,24 @@ class Stage:
 
     def claim(self, *ids: str, holder: str = "w1") -> claims.Claim:
         """The claim that must be there to take."""
-        claim = self.ledger.claim(ids, holder).claim
+        claim = self.take(*ids, holder=holder).claim
         assert claim is not None
         return claim
+
+    def take(self, *ids: str, holder: str = "w1", again: bool = False) -> claims.Taken:
+        """What there is to take, if anything."""
+        return self.ledger.claim(ids, holder, hold_seconds=5, again=again)
 
     def called(self, *ids: str, holder: str = "w1") -> claims.Claim:
         """A claim whose agent stands in the ledger, as right before a call."""
         claim = self.claim(*ids, holder=holder)
         return self.ledger.renew(claim, AGENT, progress(claim))
+
+    def find_next(
+        self, claim: claims.Claim, *, out: Iterable[str] = (), offline: str | None = None
+    ) -> claims.Claim:
+        """The claim kept for whoever can be asked next; `offline` was just found so."""
+        return self.ledger.find_next(claim, progress(claim), out=out, offline=offline)
 
     def settle(self, claim: claims.Claim, status: str, **fields: Any) -> claims.Taken:
         return self.ledger.settle(
@@ -70,6 +92,12 @@ class Stage:
         claim = self.claim(request_id)
         assert claim.id == request_id
         self.settle(claim, "waiting", reason=reason, wait_seconds=seconds)
+
+    def find_offline(self, claim: claims.Claim, *, seconds: float = 60, strikes: int = 1) -> None:
+        """What 65415 of the last agent who could be asked comes to."""
+        found = self.find_next(claim, offline=claim.calling)
+        assert found.calling is None
+        self.settle(found, "waiting", reason=found.held_for, wait_seconds=seconds, strikes=strikes)
 
     def finish(self, request_id: str, status: str, reason: str | None = None) -> None:
         """Bring a queued request to a final state, as it gets there in life."""
@@ -103,6 +131,70 @@ class Stage:
     ) -> ledger.Woken:
         return self.ledger.wake(limit, RING if ring is None else ring)
 
+    def open_rooms(
+        self, *, limit: int = 100, ring: dict[request.Lane, bool] | None = None
+    ) -> ledger.Opened:
+        return self.ledger.open_rooms(limit, RING if ring is None else ring, rest_seconds=5)
+
+    def let_out(self, **how: Any) -> list[str]:
+        """Whom one pass over the rooms lets out, in the order of their doorbells."""
+        opened = self.open_rooms(**how)
+        return [each for lane in request.Lane for each in opened.ring[lane]]
+
+    # -- accounts and their agents ------------------------------------------------------------
+
+    def announce(self, own: Mapping[str, int] | None = None, appid: str = APPID) -> None:
+        """A worker serves the account; `own` is what its agents can take, "" for all others."""
+        self.ledger.accounts.announce("w1", {}, {appid: own or {}})
+
+    def observe(
+        self, sessions: Mapping[str, int], *, appid: str = APPID, seconds_ago: float = 0
+    ) -> int:
+        """A reading of who is online, which began some time ago."""
+        return self.ledger.accounts.observe(
+            self.reading_of(appid, seconds_ago), sessions, interval_seconds=5, trusted_seconds=20
+        )
+
+    def observe_nobody(self, *gone: str) -> None:
+        """A reading that misses those whom the one before had seen."""
+        self.observe(dict.fromkeys(gone or (AGENT,), 0))
+        self.observe({})
+
+    def lose_sight(self, appid: str = APPID) -> bool:
+        """A reading that failed."""
+        reading = self.reading_of(appid)
+        return self.ledger.accounts.blind(reading, "48001 api unauthorized", interval_seconds=5)
+
+    def reading_of(self, appid: str, seconds_ago: float = 0) -> accounts.Reading:
+        began_ms = round((self.now() - seconds_ago) * 1000)
+        return accounts.Reading(appid=appid, began_ms=began_ms)
+
+    def watch(self, limit: int = 10) -> list[str]:
+        """The accounts that a worker would read now."""
+        return [each.appid for each in self.ledger.accounts.watch(limit, interval_seconds=5)]
+
+    def account(self, appid: str = APPID) -> dict[str, str]:
+        return self.client.hgetall(self.keys.account(appid))
+
+    def given(self, kf_account: str = AGENT) -> dict[str, float]:
+        """Whose session with this agent no reading can have seen, by when it was opened."""
+        key = f"{self.keys.base}given:{APPID}:{kf_account}"
+        return dict(self.client.zrange(key, 0, -1, withscores=True))
+
+    def door(self, targets: str = AGENT) -> dict[str, str]:
+        return self.client.hgetall(f"{self.keys.base}door:{APPID}:{targets}")
+
+    def in_room(self, targets: str = AGENT) -> list[str]:
+        """Who stands in a room, the first first."""
+        return self.client.zrange(self.keys.room(APPID, targets), 0, -1)
+
+    def wakes_in_seconds(self, targets: str = AGENT) -> float | None:
+        """How long a room rests; None where there is no such room."""
+        score = self.client.zscore(self.keys.rooms, f"{APPID}:{targets}")
+        return None if score is None else score / 1000 - self.now()
+
+    # -- what stands there --------------------------------------------------------------------
+
     def get(self, request_id: str) -> record.Record:
         one = self.reader.get(request_id)
         assert one is not None
@@ -116,25 +208,35 @@ class Stage:
 
     def due_in_seconds(self, request_id: str) -> float | None:
         score = self.client.zscore(self.keys.due, request_id)
-        seconds, micros = self.client.time()
-        return None if score is None else score / 1000 - seconds - micros / 1e6
+        return None if score is None else score / 1000 - self.now()
 
     # -- the clock ----------------------------------------------------------------------------
+
+    def now(self) -> float:
+        """The server's clock, in seconds."""
+        seconds, micros = self.client.time()
+        return seconds + micros / 1e6
 
     def pass_seconds(self, seconds: float) -> None:
         """Move everything the ledger remembers so far into the past."""
         ms = round(seconds * 1000)
         for key in self.all_keys():
             name = key.removeprefix(self.keys.base)
-            if name in ("due", "retention") or name.startswith("index:"):
-                for member in self.client.zrange(key, 0, -1):
-                    self.client.zincrby(key, -ms, member)
+            if _ZSETS.fullmatch(name):
+                rows = self.client.zrange(key, 0, -1, withscores=True)
+                if moved := {who: at - ms for who, at in rows if not math.isinf(at)}:
+                    self.client.zadd(key, moved)
             elif name.startswith("request:"):
                 known = self.client.hgetall(key)
                 for field in (*_HASH_TIMES, "kept_until"):
                     if field in known:
                         self.client.hset(key, field, int(known[field]) - ms)
-            elif name.startswith(_EXPIRING):
+            elif name.startswith("account:"):
+                for field, value in self.client.hgetall(key).items():
+                    at, *rest = value.split(" ")
+                    if _ACCOUNT_TIMES.fullmatch(field):
+                        self.client.hset(key, field, " ".join([str(int(at) - ms), *rest]))
+            if name.startswith(_EXPIRING):
                 left = self.client.pttl(key)
                 if left > ms:
                     self.client.pexpire(key, left - ms)
@@ -185,6 +287,58 @@ class Stage:
         for request_id, fields in records.items():
             said = "" if fields["status"] in ("queued", "calling") else fields["reason"]
             assert last[request_id] == (fields["status"], said)
+        self._check_places(records)
+        self._check_given(records)
+
+    def _check_places(self, records: Mapping[str, Mapping[str, str]]) -> None:
+        """Whoever waits stands in one room, or alone with a time of its own; all have a timer."""
+        rooms: dict[str, dict[str, float]] = {}
+        due = dict(self.client.zrange(self.keys.due, 0, -1, withscores=True))
+        for request_id, fields in records.items():
+            deadline_at = int(fields["deadline_at"])
+            is_alone = "next_attempt_at" in fields
+            if fields["status"] != "waiting":
+                assert not is_alone
+                assert (
+                    ("calling" in fields) == ("holder" in fields) == (fields["status"] == "calling")
+                )
+            elif is_alone:
+                assert due[request_id] == min(int(fields["next_attempt_at"]), deadline_at)
+            else:
+                assert due[request_id] == deadline_at
+                after = 0 if fields["lane"] == "escalation" else _BATCHES
+                name = f"{fields['appid']}:{fields['targets']}"
+                rooms.setdefault(name, {})[request_id] = int(fields["submitted_at"]) + after
+                if fields["reason"] in _FOR_AGENTS:
+                    assert self.client.zscore(self.keys.watch, fields["appid"]) is not None
+            if fields["status"] == "calling":
+                assert due[request_id] <= (self.now() + self.config.lease_seconds) * 1000 + 1
+        prefix = self.keys.base + "room:"
+        stored = {
+            key.removeprefix(prefix): dict(self.client.zrange(key, 0, -1, withscores=True))
+            for key in self.all_keys()
+            if key.startswith(prefix)
+        }
+        assert stored == rooms
+        assert set(self.client.zrange(self.keys.rooms, 0, -1)) == set(rooms)
+        by_account = {
+            room
+            for key in self.all_keys()
+            if key.startswith(self.keys.rooms + ":")
+            for room in self.client.smembers(key)
+        }
+        assert by_account == set(rooms)
+
+    def _check_given(self, records: Mapping[str, Mapping[str, str]]) -> None:
+        """Only a call under way takes a place without end."""
+        prefix = self.keys.base + "given:"
+        for key in self.all_keys():
+            if key.startswith(prefix):
+                appid, _, kf_account = key.removeprefix(prefix).partition(":")
+                for request_id in self.client.zrangebyscore(key, "+inf", "+inf"):
+                    fields = records[request_id]
+                    assert (fields["status"], fields["appid"]) == ("calling", appid)
+                    assert fields["calling"] == kf_account
 
     def clean_up(self) -> None:
         """Remove this deployment's keys, and no others."""
@@ -219,7 +373,7 @@ def settlement(
         status=record.Status(status),
         reason=record.Reason(reason) if reason else None,
         progress=progress(claim, **told),
-        **fields,
+        **{"holds": HOLDS.get(reason or "", claims.Holds.REQUEST), **fields},
     )
 
 

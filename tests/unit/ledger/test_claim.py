@@ -29,25 +29,25 @@ def test_a_claim_says_all_that_the_work_needs(stage: stages.Stage) -> None:
 
 
 def test_a_claim_comes_back_with_what_earlier_deliveries_learned(stage: stages.Stage) -> None:
-    """Attempts, strikes, crashes and targets found wrong outlive a wait."""
+    """Attempts, crashes and targets found wrong outlive a wait."""
     request_id = stage.submit(fallbacks=[OTHER]).id
     claim = stage.claim(request_id)
     stage.settle(
         claim,
         "waiting",
-        reason="agent_offline",
+        reason="transient",
         attempts=[stages.attempt(), stages.attempt(OTHER)],
         attempt_count=2,
-        strikes=3,
         crashes=1,
         out=frozenset({AGENT}),
     )
     stage.wake()
+    stage.observe({OTHER: 0})
     claim = stage.claim(request_id)
-    assert (claim.attempt_count, claim.api_calls, claim.strikes, claim.crashes) == (2, 2, 3, 1)
+    assert (claim.attempt_count, claim.api_calls, claim.crashes) == (2, 2, 1)
     assert claim.out == frozenset({AGENT})
     assert claim.calling == OTHER
-    assert claim.reason == "agent_offline"
+    assert claim.reason == "transient"
     assert claim.fence == 2
 
 
@@ -151,9 +151,10 @@ def test_a_doubted_request_past_its_deadline_is_claimed_to_be_read_back(
         ([AGENT, OTHER], (), OTHER, OTHER),
         ([AGENT, OTHER], (), "kf9@acct", None),
         ([AGENT, OTHER], (AGENT, OTHER), None, None),
-        (["any"], (), None, None),
+        (["any"], (), None, OTHER),
+        (["any"], (), AGENT, None),
         ([AGENT, "any"], (), None, AGENT),
-        ([AGENT, "any"], (AGENT,), None, None),
+        ([AGENT, "any"], (AGENT,), None, OTHER),
     ],
 )
 def test_the_doubt_decides_who_may_be_called_at_once(
@@ -163,9 +164,11 @@ def test_the_doubt_decides_who_may_be_called_at_once(
     doubt: str | None,
     calling: str | None,
 ) -> None:
-    """The agent in doubt first; nobody while the fan must be read back or presence asked."""
+    """The agent in doubt first; nobody while the fan must be read back, or when all are wrong."""
     request_id = stage.submit(kf_account=targets[0], fallbacks=targets[1:]).id
+    stage.observe({AGENT: 0, OTHER: 0})
     claim = stage.claim(request_id)
+    stage.observe({AGENT: 0 if AGENT in targets else 9, OTHER: 1})
     stage.settle(
         claim,
         "waiting",

@@ -27,7 +27,7 @@ def test_an_unknown_id_is_none(stage: stages.Stage) -> None:
 
 def test_a_fan_is_found_in_whichever_account_has_the_newest(stage: stages.Stage) -> None:
     """Without an appid all announced accounts are asked."""
-    stage.ledger.announce("w", {}, [APPID, "wx2"])
+    stage.ledger.accounts.announce("w", {}, {APPID: {}, "wx2": {}})
     stage.submit()
     stage.pass_seconds(5)
     newest = stage.submit(appid="wx2").id
@@ -156,30 +156,30 @@ def test_a_record_is_plain_json(stage: stages.Stage) -> None:
 
 def test_workers_announce_themselves_and_say_goodbye(stage: stages.Stage) -> None:
     """With what they say of themselves, and the accounts they serve."""
-    stage.ledger.announce("w1", {"version": "1", "slots": 4}, ["wx1"])
-    stage.ledger.announce("w2", {"version": "1", "slots": 4}, ["wx2"])
+    stage.ledger.accounts.announce("w1", {"version": "1", "slots": 4}, {"wx1": {}})
+    stage.ledger.accounts.announce("w2", {"version": "1", "slots": 4}, {"wx2": {}})
     assert stage.reader.accounts() == ["wx1", "wx2"]
     assert set(stage.reader.workers()) == {"w1", "w2"}
     assert stage.reader.workers()["w1"]["slots"] == 4
-    stage.ledger.depart("w1")
+    stage.ledger.accounts.depart("w1")
     assert set(stage.reader.workers()) == {"w2"}
 
 
 def test_a_worker_that_died_silently_is_forgotten_in_time(stage: stages.Stage) -> None:
     """A killed worker says no goodbye; its entry does not stay for ever."""
-    stage.ledger.announce("dead", {}, [])
+    stage.ledger.accounts.announce("dead", {}, {})
     stage.client.hset(stage.keys.workers, "dead", "1000000 {}")
-    stage.ledger.announce("alive", {}, [])
+    stage.ledger.accounts.announce("alive", {}, {})
     assert set(stage.reader.workers()) == {"alive"}
 
 
 def test_a_worker_refuses_the_ledger_of_a_newer_release(stage: stages.Stage) -> None:
     """In one line; an older number is no reason."""
     stage.client.set(stage.keys.schema, record.SCHEMA)
-    stage.ledger.announce("w", {}, [])
+    stage.ledger.accounts.announce("w", {}, {})
     stage.client.set(stage.keys.schema, record.SCHEMA + 1)
     with pytest.raises(errors.SchemaTooNew, match=f"schema {record.SCHEMA + 1}") as caught:
-        stage.ledger.announce("w", {}, [])
+        stage.ledger.accounts.announce("w", {}, {})
     assert "\n" not in str(caught.value)
 
 

@@ -34,17 +34,39 @@ def test_a_final_state_ends_the_request(
     stage.check()
 
 
-@pytest.mark.parametrize("reason", keys.details(record.Status.WAITING))
-def test_a_wait_ends_at_its_wake_time(stage: stages.Stage, reason: str) -> None:
+@pytest.mark.parametrize("reason", ["transient", "token"])
+def test_a_wait_of_its_own_ends_at_its_wake_time(stage: stages.Stage, reason: str) -> None:
     """`next_attempt_at` is the time that tenacity computed."""
     request_id = stage.submit(ttl_seconds=600).id
-    stage.settle(stage.claim(request_id), "waiting", reason=reason, wait_seconds=42.5, strikes=2)
+    claim = stage.claim(request_id)
+    alone = claims.Holds.REQUEST
+    stage.settle(claim, "waiting", reason=reason, wait_seconds=42.5, holds=alone)
     one = stage.get(request_id)
     assert (one.status.value, one.reason) == ("waiting", reason)
     assert one.next_attempt_at is not None
     assert (one.next_attempt_at - one.updated_at).total_seconds() == 42.5
     assert stage.due_in_seconds(request_id) == pytest.approx(42.5, abs=0.5)
+    assert stage.wakes_in_seconds() is None
     stage.check()
+
+
+@pytest.mark.parametrize("reason", [*stages.HOLDS])
+def test_a_wait_in_a_room_ends_with_the_rooms(stage: stages.Stage, reason: str) -> None:
+    """The room has the wake time that tenacity computed; the request only has its deadline."""
+    request_id = stage.submit(ttl_seconds=600).id
+    stage.settle(stage.claim(request_id), "waiting", reason=reason, wait_seconds=42.5, strikes=2)
+    one = stage.get(request_id)
+    assert (one.status.value, one.reason) == ("waiting", reason)
+    assert "next_attempt_at" not in stage.client.hgetall(stage.keys.request(request_id))
+    assert stage.due_in_seconds(request_id) == pytest.approx(600, abs=0.5)
+    assert stage.in_room() == [request_id]
+    assert stage.wakes_in_seconds() == pytest.approx(42.5, abs=0.5)
+    stage.check()
+
+
+def test_every_reason_to_wait_is_one_of_a_room_or_of_a_request(stage: stages.Stage) -> None:
+    """No reason is forgotten by the two tests above."""
+    assert {*stages.HOLDS, "transient"} == {*keys.details(record.Status.WAITING)}
 
 
 def test_a_wait_beyond_the_deadline_is_due_at_the_deadline(stage: stages.Stage) -> None:
@@ -75,7 +97,7 @@ def test_a_settlement_sent_again_is_recognised(stage: stages.Stage) -> None:
     claim = stage.claim(request_id)
     stage.settle(claim, "waiting", reason="quota", wait_seconds=60)
     assert stage.settle(claim, "waiting", reason="quota", wait_seconds=600).settled
-    assert stage.due_in_seconds(request_id) == pytest.approx(60, abs=1)
+    assert stage.wakes_in_seconds() == pytest.approx(60, abs=1)
     assert [status for _, status, _ in stage.events()] == ["queued", "calling", "waiting"]
 
 
@@ -144,7 +166,7 @@ def test_a_waiting_record_with_three_attempts_stays_small(stage: stages.Stage) -
             strikes=made + 1,
         )
         if made < 2:
-            stage.wake()
+            assert stage.let_out() == [request_id]
     values = stage.client.hvals(stage.keys.request(request_id))
     assert max(len(each.encode()) for each in values) <= 64
 

@@ -66,7 +66,7 @@ def test_a_join_moves_the_wake_of_a_waiting_request_to_its_later_deadline(
 ) -> None:
     """A request that would have expired before its next try is tried."""
     first = stage.submit(ttl_seconds=30).id
-    stage.wait(first, seconds=60)
+    stage.wait(first, "transient", seconds=60)
     assert stage.due_in_seconds(first) == pytest.approx(30, abs=1)
     stage.submit(ttl_seconds=600)
     assert stage.due_in_seconds(first) == pytest.approx(60, abs=1)
@@ -222,7 +222,7 @@ def test_a_joiners_key_finds_the_request_it_joined(stage: stages.Stage) -> None:
 
 def test_the_only_account_needs_no_name(stage: stages.Stage) -> None:
     """`appid` may be left out where the ledger knows only one account."""
-    stage.ledger.announce("w1", {}, ["wxonly"])
+    stage.ledger.accounts.announce("w1", {}, {"wxonly": {}})
     assert stage.get(stage.submit(appid=None).id).appid == "wxonly"
 
 
@@ -242,7 +242,7 @@ def test_an_account_that_nobody_serves_is_refused_at_submit(
     stage: stages.Stage, known: list[str], appid: str | None, said: str
 ) -> None:
     """A request that no worker will ever take is not accepted."""
-    stage.ledger.announce("w1", {}, known)
+    stage.ledger.accounts.announce("w1", {}, {each: {} for each in known})
     with pytest.raises(request.InvalidRequest, match=said):
         stage.submit(appid=appid)
     assert stage.events() == []
@@ -293,9 +293,9 @@ def test_a_join_sent_again_is_the_same_join(stage: stages.Stage) -> None:
 
 def test_an_account_of_a_past_trial_makes_no_choice_hard(stage: stages.Stage) -> None:
     """Only accounts that a worker serves now count when a submit names none."""
-    stage.ledger.announce("w1", {}, ["default"])
+    stage.ledger.accounts.announce("w1", {}, {"default": {}})
     two_minutes_ago = (stage.client.time()[0] - 120) * 1000
     stage.client.hset(stage.keys.accounts, "default", two_minutes_ago)
-    stage.ledger.announce("w2", {}, ["wxreal"])
+    stage.ledger.accounts.announce("w2", {}, {"wxreal": {}})
     assert stage.reader.accounts() == ["default", "wxreal"]
     assert stage.get(stage.submit(appid=None).id).appid == "wxreal"

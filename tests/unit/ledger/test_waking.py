@@ -46,7 +46,7 @@ def test_a_long_lane_is_not_rung_and_its_next_ring_moves_away(
 def test_a_waiting_request_is_woken_at_its_time(stage: stages.Stage) -> None:
     """It is in its lane again, and rung."""
     request_id = stage.submit().id
-    stage.wait(request_id, "agent_offline", seconds=30)
+    stage.wait(request_id, "transient", seconds=30)
     stage.pass_seconds(29)
     assert stage.wake().taken == 0
     stage.pass_seconds(1.1)
@@ -113,12 +113,15 @@ def test_a_lease_that_ran_out_leaves_a_doubt_and_counts_an_attempt(stage: stages
 
 
 def test_a_lease_without_an_agent_leaves_no_doubt(stage: stages.Stage) -> None:
-    """Where `any` had not been turned into an agent, nobody can have been called.
+    """Where no target could be asked, nobody can have been called.
 
     It counts as an attempt all the same: a request that kills its workers must end.
     """
-    request_id = stage.submit(kf_account="any").id
-    stage.claim(request_id)
+    request_id = stage.submit().id
+    claim = stage.claim(request_id)
+    stage.settle(claim, "waiting", reason="transient", out=frozenset({AGENT}))
+    stage.wake()
+    assert stage.claim(request_id).calling is None
     stage.pass_seconds(stage.config.lease_seconds + 0.1)
     assert stage.wake().lost_leases == (request_id,)
     assert stage.doubt() is None
@@ -205,9 +208,10 @@ def test_every_change_of_state_is_one_event(stage: stages.Stage) -> None:
     stage.ledger.renew(claim, AGENT, stages.progress(claim))
     stage.settle(claim, "waiting", reason="agent_offline", wait_seconds=10)
     stage.pass_seconds(11)
-    stage.wake()
+    stage.open_rooms()
     stage.pass_seconds(3)
     stage.wake()
+    stage.open_rooms()
     stage.ledger.cancel(request_id)
     stage.ledger.retry(request_id)
     stage.claim(request_id)

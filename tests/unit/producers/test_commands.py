@@ -212,7 +212,7 @@ def test_status_tells_living_workers_from_silent_ones(
     desk = ledger.Ledger(
         conftest.connection.connect("", timeout_seconds=1, max_connections=1), config
     )
-    desk.announce("host/1", {"version": "9.9", "slots": 4}, ["wx1"])
+    desk.accounts.announce("host/1", {"version": "9.9", "slots": 4}, {"wx1": {"": 0}})
     exit_status, [seen], _ = kfsession("status", "--check")
     assert exit_status == 0
     assert seen["accounts"] == ["wx1"]

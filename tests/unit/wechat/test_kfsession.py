@@ -55,3 +55,40 @@ def test_serving_does_not_guess(reply: str) -> None:
 def test_serving_raises_what_is_no_answer(code: int) -> None:
     with pytest.raises(errors.Unsure):
         kfsession.serving(FakeTransport(f'{{"errcode":{code}}}'), "T", openid="o")
+
+
+def test_waiting_reads_rows_of_new_and_old_accounts_and_skips_odd_ones() -> None:
+    via = FakeTransport(
+        '{"count":150,"waitcaselist":[{"latest_time":5,"openid":"a"},'
+        '{"createtime":6,"kf_account":"","openid":"b"},{"openid":""},{"openid":7},7,null,'
+        '{"openid":"c"},{"latest_time":"8","openid":"d"},{"latest_time":{},"openid":"e"}]}'
+    )
+    found = kfsession.waiting(via, "T")
+    assert via.calls[0]["path"] == "/customservice/kfsession/getwaitcase"
+    assert found.count == 150
+    assert [(fan.openid, fan.waiting_since) for fan in found.fans] == [
+        ("a", 5),
+        ("b", 6),
+        ("c", 0),
+        ("d", 8),
+        ("e", 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"), [("", 1), ('"count":"7",', 7), ('"count":null,', 1), ('"count":-3,', 1)]
+)
+def test_waiting_without_a_sane_count_counts_its_rows(count: str, expected: int) -> None:
+    via = FakeTransport(f'{{{count}"waitcaselist":[{{"openid":"a"}}]}}')
+    assert kfsession.waiting(via, "T").count == expected
+
+
+def test_nobody_waiting_is_an_answer() -> None:
+    found = kfsession.waiting(FakeTransport('{"count":0,"waitcaselist":[]}'), "T")
+    assert (found.count, found.fans) == (0, ())
+
+
+@pytest.mark.parametrize("reply", ['{"errcode":0}', '{"waitcaselist":7}', '{"count":3}'])
+def test_a_waiting_list_that_is_missing_is_not_an_empty_list(reply: str) -> None:
+    with pytest.raises(errors.UnreadableReply):
+        kfsession.waiting(FakeTransport(reply), "T")

@@ -1,5 +1,6 @@
 -- A worker says that it lives, and which accounts it serves.
--- ARGV: retention, schema, worker, what it says of itself (JSON), appids...
+-- ARGV: retention, schema, worker, what it says of itself (JSON), then appid and capacity of each account: what an
+-- agent may serve (0: no limit), then names with capacities of their own, "20 anna@shop 50 ".
 -- Returns the ledger's schema; nothing is written when that is newer than the worker's.
 local FORGET_WORKER_MS = 3600 * 1000
 -- No request lives longer, so an account that was silent for so long has none.
@@ -19,7 +20,10 @@ local function forget(name, before)
 end
 
 redis.call('HSET', BASE .. 'workers', ARGV[3], now .. ' ' .. ARGV[4])
-for i = 5, #ARGV do redis.call('HSET', BASE .. 'accounts', ARGV[i], now) end
+for i = 5, #ARGV, 2 do
+  redis.call('HSET', BASE .. 'accounts', ARGV[i], now)
+  redis.call('HSET', BASE .. 'account:' .. ARGV[i], 'capacity', ARGV[i + 1])
+end
 forget('workers', NOW - FORGET_WORKER_MS)
 forget('accounts', NOW - FORGET_ACCOUNT_MS)
 return mine

@@ -1,41 +1,72 @@
 -- A worker takes the next request: the oldest queued escalation first, else the first claimable of
 -- its own ids. The agent about to be called is in the ledger before the call, so that a worker that
--- dies leaves behind whom the fan may have been given to.
+-- dies leaves behind whom the fan may have been given to. Who cannot be asked for now is held.
 
--- Most escalations that one claim buries on its way; the waiting room sees to the rest.
-local EXPIRIES = 100
+-- Most escalations that one claim buries or holds on its way; the waiting room sees to the rest.
+local PASSED_OVER = 100
 
--- The agent to ask: one under doubt if it is a target (asking again is safe), else the first target
--- that was not found wrong. Empty when the fan must be read back first, or presence says whom to ask.
-local function choose(targets, out, doubt)
-  local wrong, first = {}, ''
-  for each in string.gmatch(out, '[^|]+') do wrong[each] = true end
-  for each in string.gmatch(targets, '[^|]+') do
-    if each == doubt then return each end
-    if first == '' and not wrong[each] then first = each end
+-- Whom to ask for `rec`: `calling` is '' when the fan must be read back first; `strikes` is how often in
+-- a row it, or who probed before it, waited for `reason`.
+-- Returns nil when nobody can be asked, so that it was held, and whether a reading would help.
+local function find_agent(rec, out, doubt, hold_ms)
+  local account = account_of(rec.appid)
+  local held, probes_for, strikes = gate(account, rec.id)
+  if held then
+    enter_room(rec, held, NOW + hold_ms)
+    return nil
   end
-  return (doubt or first == 'any') and '' or first
+  local found = { reason = probes_for or rec.reason, strikes = strikes or 0 }
+  local insists = insistence_of(rec)
+  if doubt then
+    local is_target = string.find('|' .. rec.targets .. '|', '|' .. doubt .. '|', 1, true)
+    found.calling = is_target and room_left(account, doubt, insists) > 0 and doubt or ''
+    if found.calling ~= '' then give(account, doubt, rec.id) end
+    send_probe(account, rec.id)
+    return found
+  end
+  local reason, is_unread, by_any
+  found.calling, reason, is_unread, by_any = choose(account, rec.targets, out, insists)
+  if found.calling == '' and reason ~= '' then
+    enter_room(rec, reason, NOW + hold_ms)
+    return nil, is_unread
+  end
+  if found.calling ~= '' then
+    give(account, found.calling, rec.id, by_any)
+    send_probe(account, rec.id) -- who makes no call finds nothing out
+  end
+  if found.reason == 'agent_offline' then
+    found.strikes = redis.call('HGET', door_key(room_of(rec)), 'strikes') or 0
+  end
+  return found
 end
 
-local function take(rec, holder, lease_ms)
+-- Returns the claim; or nil, and whether a reading of who is online would help.
+local function take(rec, holder, lease_ms, hold_ms)
   local key, doubt = record_key(rec.id), doubt_of(rec)
-  local v = redis.call('HMGET', key, 'targets', 'out', 'attempts', 'calls', 'strikes', 'crashes', 'holder')
+  local v = redis.call('HMGET', key, 'out', 'attempts', 'calls', 'crashes', 'holder')
+  local found = { calling = rec.calling, reason = rec.reason, strikes = 0 }
   if rec.status == 'queued' then
-    if NOW >= rec.deadline_at and not doubt then
+    local is_over = NOW >= rec.deadline_at
+    if is_over and not doubt then
       finish(rec, 'expired', rec.reason)
       return nil
     end
-    rec.calling = choose(v[1], v[2] or '', doubt)
-    if NOW >= rec.deadline_at or rec.cancel then rec.calling = '' end
+    found.calling = ''
+    if not (is_over or rec.cancel) then
+      local is_unread
+      found, is_unread = find_agent(rec, v[1] or '', doubt, hold_ms)
+      if not found then return nil, is_unread end
+    end
+    rec.calling = found.calling
     rec.fence = rec.fence + 1
     move(rec, 'calling', rec.reason)
     redis.call('HSET', key, 'fence', rec.fence, 'holder', holder, 'calling', rec.calling)
-  elseif rec.status ~= 'calling' or v[7] ~= holder then
+  elseif rec.status ~= 'calling' or v[5] ~= holder then
     return nil -- somebody else has it, or it is not its turn: a doubled doorbell harms nothing
   end
   redis.call('ZADD', BASE .. 'due', NOW + lease_ms, rec.id)
-  return { rec.id, rec.fence, rec.appid, rec.openid, v[1], v[2] or '', rec.calling, doubt or '',
-    rec.reason, v[3] or 0, v[4] or 0, v[5] or 0, v[6] or 0, rec.cancel and 1 or 0,
+  return { rec.id, rec.fence, rec.appid, rec.openid, rec.targets, v[1] or '', rec.calling, doubt or '',
+    found.reason, v[2] or 0, v[3] or 0, found.strikes, v[4] or 0, rec.cancel and 1 or 0,
     rec.deadline_at - NOW }
 end
 
@@ -46,31 +77,38 @@ local function held(holder)
   end
 end
 
--- ARGV[first..]: holder, lease in ms, 1 for a claim sent again, own ids.
--- Returns how many own ids are used up, the unknown ones, and the claim or nothing.
+-- ARGV[first..]: holder, lease in ms, 1 for a claim sent again, how long who cannot be asked for is held
+-- (ms), own ids.
+-- Returns how many own ids are used up, the unknown ones, 1 when somebody waits for a reading of who is
+-- online, and the claim or nothing.
 local function claim_next(first)
-  local holder, lease_ms = ARGV[first], tonumber(ARGV[first + 1])
+  local holder, lease_ms, hold_ms = ARGV[first], tonumber(ARGV[first + 1]), tonumber(ARGV[first + 3])
+  local own, unknown, is_unread = first + 4, {}, 0
   local again = ARGV[first + 2] == '1' and held(holder)
-  if again then return { 0, {}, take(again, holder, lease_ms) } end
+  if again then return { 0, {}, 0, take(again, holder, lease_ms, hold_ms) } end
+  local function try(rec)
+    local taken, needs_reading = take(rec, holder, lease_ms, hold_ms)
+    if needs_reading then is_unread = 1 end
+    return taken
+  end
   local lane = BASE .. 'index:queued:escalation'
-  for _ = 1, EXPIRIES do
+  for _ = 1, PASSED_OVER do
     local oldest = redis.call('ZRANGE', lane, 0, 0)[1]
     if not oldest then break end
     local rec = load(oldest)
     if not rec then redis.call('ZREM', lane, oldest) end
-    local taken = rec and take(rec, holder, lease_ms)
-    if taken then return { 0, {}, taken } end
+    local taken = rec and try(rec)
+    if taken then return { 0, {}, is_unread, taken } end
   end
-  local unknown = {}
-  for i = first + 3, #ARGV do
+  for i = own, #ARGV do
     local rec = load(ARGV[i])
     if not rec then
       unknown[#unknown + 1] = ARGV[i]
       count('doorbell_unknown_id')
     else
-      local taken = take(rec, holder, lease_ms)
-      if taken then return { i - first - 2, unknown, taken } end
+      local taken = try(rec)
+      if taken then return { i - own + 1, unknown, is_unread, taken } end
     end
   end
-  return { #ARGV - first - 2, unknown }
+  return { #ARGV - own + 1, unknown, is_unread }
 end

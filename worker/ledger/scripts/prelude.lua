@@ -32,19 +32,37 @@ local function count(name) redis.call('HINCRBY', BASE .. 'counters', name, 1) en
 
 local function load(id)
   local v = redis.call('HMGET', record_key(id), 'status', 'reason', 'lane', 'submitted_at', 'appid',
-    'openid', 'deadline_at', 'fence', 'updated_at', 'cancel', 'calling')
+    'openid', 'deadline_at', 'fence', 'updated_at', 'cancel', 'calling', 'targets')
   if not v[1] then return nil end
-  if not (v[3] and v[4] and v[5] and v[6] and v[7] and v[9]) then -- not written by us
+  if not (v[3] and v[4] and v[5] and v[6] and v[7] and v[9] and v[12]) then -- not written by us
     count('broken_record')
     return nil
   end
   return { id = id, status = v[1], reason = v[2] or '', lane = v[3], submitted_at = v[4], appid = v[5],
     openid = v[6], deadline_at = tonumber(v[7]), fence = tonumber(v[8] or 0),
-    updated_at = tonumber(v[9]), cancel = v[10], calling = v[11] or '' }
+    updated_at = tonumber(v[9]), cancel = v[10], calling = v[11] or '', targets = v[12] }
+end
+
+-- A room holds who waits for the same thing; it is named by account and target list.
+local function room_of(rec) return rec.appid .. ':' .. rec.targets end
+local function room_key(room) return BASE .. 'room:' .. room end
+local function door_key(room) return BASE .. 'door:' .. room end
+
+-- Nobody is in `room` any more.
+local function close_room(room)
+  redis.call('ZREM', BASE .. 'rooms', room)
+  redis.call('SREM', BASE .. 'rooms:' .. string.match(room, '^[^:]+'), room)
+end
+
+local function leave_room(rec)
+  local room = room_of(rec)
+  if redis.call('ZREM', room_key(room), rec.id) == 1 and redis.call('ZCARD', room_key(room)) == 0 then
+    close_room(room)
+  end
 end
 
 -- One change of state: record, index and event in the same step.
-local function move(rec, status, reason)
+local function change_state(rec, status, reason)
   local from = index_key(rec.status, rec.reason, rec.lane)
   local to = index_key(status, reason, rec.lane)
   if from ~= to then
@@ -58,11 +76,17 @@ local function move(rec, status, reason)
   rec.status, rec.reason, rec.updated_at = status, reason, NOW
 end
 
+-- The same for a request that leaves where it stood.
+local function move(rec, status, reason)
+  if rec.status == 'waiting' then leave_room(rec) end
+  change_state(rec, status, reason)
+end
+
 -- The end: nothing changes the record after this but `retry`, and retention removes it.
 local function finish(rec, status, reason)
   move(rec, status, reason)
   local key = record_key(rec.id)
-  redis.call('HDEL', key, 'next_attempt_at', 'calling', 'holder', 'cancel', 'strikes', 'crashes')
+  redis.call('HDEL', key, 'next_attempt_at', 'calling', 'holder', 'cancel', 'crashes')
   redis.call('HSET', key, 'finished_at', NOW)
   redis.call('ZREM', BASE .. 'due', rec.id)
   local kept_until = tonumber(redis.call('HGET', key, 'kept_until') or 0)
@@ -86,11 +110,6 @@ local function doubt_of(rec) return redis.call('GET', doubt_key(rec)) end
 
 local function set_doubt(rec, kf_account)
   redis.call('SET', doubt_key(rec), kf_account, 'PX', string.format('%.0f', math.max(RETENTION_MS, DOUBT_MS)))
-end
-
--- What a call taught about the fan: '' nothing new, '-' the doubt is gone, else who may have the fan.
-local function learn(rec, doubt)
-  if doubt == '-' then redis.call('DEL', doubt_key(rec)) elseif doubt ~= '' then set_doubt(rec, doubt) end
 end
 
 -- An idempotency key points at `rec` until then, at least; the record must not go before it.

@@ -6,26 +6,9 @@ local id, appid, openid, targets, lane = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARG
 local ttl_ms, key, digest, metadata = tonumber(ARGV[7]), ARGV[8], ARGV[9], ARGV[10]
 local key_ms = tonumber(ARGV[11])
 
--- A worker announces its accounts every few seconds; one it has not for so long may be a trial's.
-local ALIVE_MS = 60 * 1000
-local accounts = BASE .. 'accounts'
-
-local function choices()
-  local said, known, alive = redis.call('HGETALL', accounts), {}, {}
-  for i = 1, #said, 2 do
-    known[#known + 1] = said[i]
-    if NOW - tonumber(said[i + 1]) < ALIVE_MS then alive[#alive + 1] = said[i] end
-  end
-  return #alive > 0 and alive or known
-end
-
-if appid == '' then
-  local known = choices()
-  if #known ~= 1 then return { 'refused', 'which_account', table.concat(known, ', ') } end
-  appid = known[1]
-elseif redis.call('HLEN', accounts) > 0 and redis.call('HEXISTS', accounts, appid) == 0 then
-  return { 'refused', 'unknown_account', table.concat(redis.call('HKEYS', accounts), ', ') }
-end
+local refused
+appid, refused = known_account(appid)
+if not appid then return refused end
 
 local key_name = BASE .. 'key:' .. appid .. ':' .. key
 
@@ -55,7 +38,7 @@ if key ~= '' then
   end
 end
 
-local rec = { id = id, appid = appid, openid = openid, lane = lane, status = '', reason = '',
+local rec = { id = id, appid = appid, openid = openid, targets = targets, lane = lane, status = '', reason = '',
   submitted_at = NOW, deadline_at = NOW + ttl_ms }
 local newest = redis.call('GET', fan_key(rec))
 local live = newest and load(newest)
@@ -71,6 +54,8 @@ if live and not FINAL[live.status] then -- one live request per fan: join it
       redis.call('ZADD', BASE .. 'due', ring_at(live, NOW + RING_AGAIN_MS), live.id)
     end
     redis.call('HSET', record_key(live.id), 'lane', lane)
+    live.lane = lane
+    redis.call('ZADD', room_key(room_of(live)), 'XX', place(live), live.id)
   end
   if live.status == 'waiting' then
     local wake_at = tonumber(redis.call('HGET', record_key(live.id), 'next_attempt_at') or deadline_at)

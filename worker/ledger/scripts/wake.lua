@@ -21,6 +21,7 @@ end
 -- The lease ran out: the worker may have called, so the fan is unsure and the attempt counts.
 local function take_back(rec)
   if rec.calling ~= '' then set_doubt(rec, rec.calling) end
+  take_off(rec, true)
   redis.call('HINCRBY', record_key(rec.id), 'attempts', 1)
   redis.call('HINCRBY', record_key(rec.id), 'fence', 1)
   lost[#lost + 1] = rec.id

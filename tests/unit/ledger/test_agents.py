@@ -1,0 +1,426 @@
+"""agents: whom a request may ask, and how many fans an agent can take, over all workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.unit.ledger import stage as stages
+from tests.unit.ledger.stage import AGENT, APPID, OTHER
+from worker.ledger import claims, ledger
+
+#: Agents by their state in the tables: whoever is `free` has 8 of 10 places left.
+A, B, C = "a@x", "b@x", "c@x"
+
+
+def set_up(stage: stages.Stage, states: dict[str, str]) -> None:
+    """Bring agents into a state: free, full, paused, gone (read before, missed now) or new."""
+    stage.announce({"": 10})
+    sessions = {name: 10 if state == "full" else 2 for name, state in states.items()}
+    known = {name: n for name, n in sessions.items() if states[name] not in ("new", "wrong")}
+    stage.observe(known)
+    stage.observe({name: n for name, n in known.items() if states[name] != "gone"})
+    for name, state in states.items():
+        if state == "paused":
+            stage.ledger.accounts.pause(APPID, name)
+
+
+def found_wrong(stage: stages.Stage, targets: list[str], wrong: list[str]) -> str:
+    """A queued request whose earlier delivery was told that these agents do not exist."""
+    request_id = stage.submit(kf_account=targets[0], fallbacks=targets[1:]).id
+    stage.observe({C: 0})
+    claim = stage.claim(request_id)
+    stage.settle(claim, "waiting", reason="transient", out=frozenset(wrong))
+    stage.wake()
+    return request_id
+
+
+@pytest.mark.parametrize(
+    ("targets", "states", "calling", "held_for"),
+    [
+        ([A], {A: "free"}, A, None),
+        ([A, B], {A: "free", B: "free"}, A, None),
+        ([A, B], {A: "gone", B: "free"}, B, None),
+        ([A, B], {A: "full", B: "free"}, B, None),
+        ([A, B], {A: "paused", B: "free"}, B, None),
+        ([A, B], {A: "wrong", B: "free"}, B, None),
+        ([A, B, C], {A: "wrong", B: "gone", C: "free"}, C, None),
+        # One that may not exist is asked, since the list cannot tell, but after all who are there.
+        ([A], {A: "new"}, A, None),
+        ([A, B], {A: "new", B: "free"}, B, None),
+        ([A, B], {A: "gone", B: "new"}, B, None),
+        ([A, B], {A: "full", B: "new"}, B, None),
+        (["any"], {A: "gone", B: "free"}, B, None),
+        ([A, "any"], {A: "free", B: "free"}, A, None),
+        ([A, "any"], {A: "full", B: "free"}, B, None),
+        ([A, "any"], {A: "wrong", B: "paused", C: "free"}, C, None),
+        # All are out: the nearest to release is what the request waits for.
+        ([A], {A: "gone"}, None, "agent_offline"),
+        ([A], {A: "paused"}, None, "paused"),
+        ([A], {A: "full"}, None, "agent_full"),
+        ([A, B], {A: "gone", B: "paused"}, None, "paused"),
+        ([A, B], {A: "paused", B: "full"}, None, "agent_full"),
+        ([A, B, C], {A: "full", B: "paused", C: "gone"}, None, "agent_full"),
+        ([A, B], {A: "wrong", B: "gone"}, None, "agent_offline"),
+        (["any"], {A: "gone"}, None, "agent_offline"),
+        (["any"], {A: "full", B: "paused"}, None, "agent_full"),
+        ([A, "any"], {A: "wrong"}, None, "agent_offline"),
+        # All are wrong: nothing to wait for; the delivery says so.
+        ([A, B], {A: "wrong", B: "wrong"}, None, None),
+    ],
+)
+def test_the_first_target_who_can_take_the_fan_is_asked(
+    stage: stages.Stage,
+    targets: list[str],
+    states: dict[str, str],
+    calling: str | None,
+    held_for: str | None,
+) -> None:
+    """Offline, full, paused and wrong ones are passed over at once; when all are out it waits."""
+    wrong = [name for name, state in states.items() if state == "wrong"]
+    request_id = found_wrong(stage, targets, wrong)
+    set_up(stage, states)
+    claim = stage.take(request_id).claim
+    assert (claim.calling if claim else None) == calling
+    assert (stage.get(request_id).reason if claim is None else None) == held_for
+    stage.check()
+
+
+@pytest.mark.parametrize(
+    ("capacities", "sessions", "first"),
+    [
+        ({"": 10}, {A: 5, B: 4}, B),
+        ({A: 20, B: 10}, {A: 11, B: 2}, A),
+        ({A: 20, B: 10}, {A: 13, B: 2}, B),
+        ({"": 10}, {B: 4, A: 4}, A),
+        ({A: 10, B: 8}, {A: 6, B: 4}, B),
+        ({}, {A: 3, B: 2}, B),
+        ({}, {B: 2, A: 2}, A),
+        ({A: 10}, {A: 0, B: 30}, B),
+        ({"": 10, A: 0}, {A: 30, B: 0}, A),
+    ],
+)
+def test_any_is_whoever_has_the_most_room(
+    stage: stages.Stage, capacities: dict[str, int], sessions: dict[str, int], first: str
+) -> None:
+    """Fewest sessions where the room is the same or nothing limits it, then by name."""
+    stage.announce(capacities)
+    stage.observe(sessions)
+    assert stage.claim(stage.submit(kf_account="any").id).calling == first
+
+
+@pytest.mark.parametrize("capacity", [0, 10])
+def test_any_spreads_fans_between_two_readings(stage: stages.Stage, capacity: int) -> None:
+    """Calls under way and sessions just opened count, with a capacity or without."""
+    stage.announce({"": capacity})
+    stage.observe({A: 0, B: 1, C: 2})
+    asked = []
+    for number in range(6):
+        claim = stage.claim(stage.submit(f"o{number}", kf_account="any").id)
+        asked.append(claim.calling)
+        if number % 2:
+            stage.settle(claim, "created", served_by=claim.calling)
+    assert asked == [A, A, B, A, B, C]
+
+
+@pytest.mark.parametrize(
+    ("began_seconds_ago", "is_asked"), [(2, False), (0.5, False), (-0.5, True)]
+)
+def test_65415_stands_until_a_reading_that_began_later(
+    stage: stages.Stage, began_seconds_ago: float, is_asked: bool
+) -> None:
+    """One that began before it may still show the agent online."""
+    stage.find_offline(stage.claim(stage.submit("oA").id))
+    if began_seconds_ago < 0:
+        stage.pass_seconds(1)
+    stage.observe({AGENT: 0}, seconds_ago=max(began_seconds_ago, 0))
+    assert (stage.take(stage.submit("oB").id).claim is not None) is is_asked
+
+
+def test_an_agent_found_offline_is_left_in_peace_by_every_room(stage: stages.Stage) -> None:
+    """One 65415 speaks for all targets lists that hold the agent."""
+    stage.observe({AGENT: 0, OTHER: 0})
+    stage.find_offline(stage.claim(stage.submit("oA").id))
+    assert stage.claim(stage.submit("oB", fallbacks=[OTHER]).id).calling == OTHER
+    assert stage.claim(stage.submit("oC", kf_account="any").id).calling == OTHER
+
+
+def test_the_next_target_is_found_within_a_delivery(stage: stages.Stage) -> None:
+    """The agent just found offline is marked, and the place moves to the one asked next."""
+    stage.announce({"": 5})
+    stage.observe({AGENT: 0, OTHER: 0})
+    claim = stage.claim(stage.submit(fallbacks=[OTHER]).id)
+    assert set(stage.given(AGENT)) == {claim.id}
+    for _ in range(2):  # sent again when its reply was lost
+        found = stage.find_next(claim, offline=AGENT)
+        assert (found.calling, found.held_for) == (OTHER, None)
+        assert (stage.given(AGENT), set(stage.given(OTHER))) == ({}, {claim.id})
+    stage.check()
+    found = stage.find_next(found, out=[OTHER])
+    assert (found.calling, found.held_for) == (None, "agent_offline")
+    assert stage.given(OTHER) == {}
+    stage.settle(found, "waiting", reason="agent_offline", wait_seconds=60, out=frozenset({OTHER}))
+    stage.check()
+
+
+def test_a_call_that_was_not_chosen_takes_the_place_of_the_one_before(stage: stages.Stage) -> None:
+    """A claim kept for somebody else frees the first agent's place."""
+    stage.announce({"": 1})
+    stage.observe({AGENT: 0})
+    claim = stage.claim(stage.submit().id)
+    stage.ledger.renew(claim, OTHER, stages.progress(claim))
+    assert stage.given(AGENT) == {}
+    stage.check()
+
+
+# -- room to spare ----------------------------------------------------------------------------
+
+
+def fill(stage: stages.Stage) -> list[claims.Claim]:
+    """Claims for as many further fans as the agent can take now."""
+    taken = []
+    while True:
+        claim = stage.take(stage.submit(f"o{ledger.new_id()}").id).claim
+        if claim is None:
+            return taken
+        taken.append(claim)
+
+
+def test_no_more_fans_are_given_than_the_agent_can_take(stage: stages.Stage) -> None:
+    """Capacity less what the reading says, calls under way, and sessions opened since."""
+    stage.announce({"": 20, AGENT: 6})
+    stage.observe({AGENT: 2})
+    under_way = fill(stage)
+    assert len(under_way) == 4
+    for claim in under_way[:3]:
+        stage.settle(claim, "created", served_by=AGENT)
+    assert fill(stage) == [], "a session takes the place of its call"
+    stage.settle(under_way[3], "failed", reason="invalid_openid")
+    assert len(fill(stage)) == 1, "a refused call gives its place back"
+    stage.check()
+
+
+def test_a_reading_may_lag_behind_the_truth(stage: stages.Stage) -> None:
+    """What was opened up to three seconds before it began is counted again, and later no more."""
+    stage.announce({"": 3})
+    stage.observe({AGENT: 0})
+    for claim in fill(stage):
+        stage.settle(claim, "created", served_by=AGENT)
+    stage.pass_seconds(2.5)
+    stage.observe({AGENT: 0})
+    assert fill(stage) == []
+    stage.pass_seconds(1)
+    stage.observe({AGENT: 3})
+    assert stage.given() == {}
+    assert fill(stage) == []
+    stage.pass_seconds(5)
+    stage.observe({AGENT: 1})
+    assert len(fill(stage)) == 2
+
+
+def wake_alone(stage: stages.Stage) -> claims.Claim:
+    request_id = stage.submit().id
+    stage.settle(stage.claim(request_id), "waiting", reason="transient")
+    stage.wake()
+    return stage.claim(request_id)
+
+
+def come_from_a_room(stage: stages.Stage) -> claims.Claim:
+    stage.ledger.accounts.pause(APPID)
+    request_id = stage.submit().id
+    assert stage.take(request_id).claim is None
+    stage.ledger.accounts.resume(APPID)
+    assert stage.let_out() == [request_id]
+    return stage.claim(request_id)
+
+
+def fall_back(stage: stages.Stage) -> claims.Claim:
+    claim = stage.claim(stage.submit(kf_account=OTHER, fallbacks=[AGENT]).id)
+    return stage.find_next(claim, offline=OTHER)
+
+
+def choose_any(stage: stages.Stage) -> claims.Claim:
+    stage.ledger.accounts.pause(APPID, OTHER)
+    return stage.claim(stage.submit(kf_account="any").id)
+
+
+@pytest.mark.parametrize("come", [wake_alone, come_from_a_room, fall_back, choose_any])
+def test_a_call_counts_whatever_woke_its_request(
+    stage: stages.Stage, come: Callable[[stages.Stage], claims.Claim]
+) -> None:
+    """Every way to a call passes the same count, on whatever worker."""
+    stage.announce({"": 1})
+    stage.observe({AGENT: 0, OTHER: 0})
+    assert come(stage).calling == AGENT
+    blocked = stage.submit("oNEXT").id
+    assert stage.take(blocked).claim is None
+    assert stage.get(blocked).reason == "agent_full"
+    stage.check()
+
+
+def test_a_lost_lease_takes_a_place_until_it_is_known_who_has_the_fan(stage: stages.Stage) -> None:
+    """The killed worker may have opened the session."""
+    stage.announce({"": 2})
+    stage.observe({AGENT: 0})
+    request_id = stage.submit().id
+    stage.called(request_id)
+    stage.pass_seconds(stage.config.lease_seconds + 1)
+    stage.observe({AGENT: 0})
+    stage.wake()
+    stage.check()
+    assert stage.given()[request_id] < float("inf"), "a reading can have seen it later"
+    claim = stage.claim(request_id)
+    assert (claim.doubt, claim.calling) == (AGENT, AGENT)
+    assert len(fill(stage)) == 1
+    stage.check()
+
+
+@pytest.mark.parametrize("capacity", [1, 2])
+def test_a_doubt_that_proved_empty_gives_its_place_back(stage: stages.Stage, capacity: int) -> None:
+    """Read back, nobody has the fan: it does not wait for the place that it took itself."""
+    stage.announce({"": capacity})
+    stage.observe({AGENT: 0})
+    request_id = stage.submit(kf_account=AGENT).id
+    claim = stage.claim(request_id)
+    stage.settle(claim, "waiting", reason="transient", doubt=claims.Doubt.about(AGENT))
+    stage.wake()
+    claim = stage.claim(request_id)
+    assert claim.calling == (AGENT if capacity > 1 else None)
+    cleared = stages.progress(claim, doubt=claims.Doubt.cleared())
+    found = stage.ledger.find_next(claim, cleared, out=())
+    assert found.calling == AGENT
+    assert stage.given()[request_id] == float("inf")
+    stage.settle(found, "created", served_by=AGENT)
+    assert stage.given()[request_id] < float("inf")
+    stage.check()
+
+
+def test_a_doubt_confirmed_keeps_its_place(stage: stages.Stage) -> None:
+    """The session read back was opened by the call in doubt, and no reading has seen it."""
+    stage.announce({"": 1})
+    stage.observe({AGENT: 0})
+    request_id = stage.submit().id
+    claim = stage.claim(request_id)
+    stage.settle(claim, "waiting", reason="transient", doubt=claims.Doubt.about(AGENT))
+    stage.wake()
+    claim = stage.claim(request_id)
+    stage.settle(claim, "created", served_by=AGENT, doubt=claims.Doubt.cleared())
+    assert fill(stage) == []
+
+
+def test_without_a_capacity_nothing_is_counted(stage: stages.Stage) -> None:
+    """Nothing of ours limits the agent, and Redis holds nothing for it."""
+    stage.observe({AGENT: 900})
+    stage.settle(stage.claim(stage.submit().id), "created", served_by=AGENT)
+    assert stage.given() == {}
+
+
+# -- without a reading ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("capacity", "targets", "is_asked"),
+    [
+        (0, [AGENT], True),
+        (0, [AGENT, OTHER], True),
+        (5, [AGENT], False),
+        (0, ["any"], False),
+        (5, [AGENT, "any"], False),
+    ],
+)
+def test_who_cannot_be_chosen_without_a_reading_waits_for_one(
+    stage: stages.Stage, capacity: int, targets: list[str], is_asked: bool
+) -> None:
+    """It says so, that one is made now; the first target without a capacity needs none."""
+    stage.announce({"": capacity})
+    request_id = stage.submit(kf_account=targets[0], fallbacks=targets[1:]).id
+    taken = stage.take(request_id)
+    assert (taken.claim is not None, taken.needs_reading) == (is_asked, not is_asked)
+    if is_asked:
+        return
+    assert stage.get(request_id).reason == "agent_offline"
+    assert stage.watch() == [APPID]
+    stage.observe({AGENT: 0})
+    assert stage.let_out() == [request_id]
+    assert stage.claim(request_id).calling == AGENT
+    stage.check()
+
+
+def test_a_reading_too_old_to_be_trusted_is_none(stage: stages.Stage) -> None:
+    """Twenty seconds here: more fans may have come since than we sent."""
+    stage.announce({"": 5})
+    stage.observe({AGENT: 0})
+    stage.pass_seconds(19)
+    assert stage.take(stage.submit("oA").id).claim is not None
+    stage.pass_seconds(2)
+    taken = stage.take(stage.submit("oB").id)
+    assert (taken.claim, taken.needs_reading) == (None, True)
+
+
+def test_blind_an_agent_found_offline_is_asked_again_after_a_minute(stage: stages.Stage) -> None:
+    """No reading will say that it came back."""
+    stage.lose_sight()
+    stage.find_offline(stage.claim(stage.submit("oA").id))
+    stage.pass_seconds(55)
+    assert stage.take(stage.submit("oB").id).claim is None
+    stage.pass_seconds(6)
+    assert stage.take(stage.submit("oC").id).claim is not None
+
+
+def test_blind_the_one_sent_ahead_asks_all_the_same(stage: stages.Stage) -> None:
+    """At the time that tenacity set, once; nobody else of its room or of another does."""
+    stage.lose_sight()
+    first, second = (stage.submit(openid, fallbacks=[OTHER]).id for openid in ("oA", "oB"))
+    claim = stage.claim(first)
+    found = stage.find_next(claim, offline=AGENT)
+    assert found.calling == OTHER
+    stage.find_offline(found, seconds=20)
+    assert stage.take(second).claim is None
+    stage.pass_seconds(21)
+    assert stage.let_out() == [first]
+    claim = stage.claim(second, stage.submit("oC").id)
+    assert (claim.id, claim.calling) == (first, AGENT)
+    assert stage.take(second).claim is None
+    found = stage.find_next(claim, offline=AGENT)
+    assert found.calling == OTHER
+    stage.find_offline(found, seconds=20, strikes=2)
+    assert stage.wakes_in_seconds(f"{AGENT}|{OTHER}") == pytest.approx(20, abs=0.5)
+    stage.check()
+
+
+def test_blind_a_fallback_known_to_be_offline_is_not_asked_by_everybody(
+    stage: stages.Stage,
+) -> None:
+    """Each of a thousand whose first target is wrong would make a call in vain."""
+    stage.lose_sight()
+    stage.find_offline(stage.claim(stage.submit("oA", kf_account=OTHER).id))
+    stage.pass_seconds(1)
+    claim = stage.claim(stage.submit("oB", fallbacks=[OTHER]).id)
+    found = stage.find_next(claim, out=[AGENT])
+    assert (found.calling, found.held_for) == (None, "agent_offline")
+
+
+def test_blind_any_waits_since_nobody_can_be_named(stage: stages.Stage) -> None:
+    """Until somebody can tell, or the deadline."""
+    stage.lose_sight()
+    request_id = stage.submit(kf_account="any").id
+    assert stage.take(request_id).claim is None
+    assert stage.get(request_id).reason == "agent_offline"
+    stage.pass_seconds(6)
+    assert stage.let_out() == []
+    stage.observe({AGENT: 0})
+    assert stage.let_out() == [request_id]
+
+
+def test_blind_an_agents_room_is_counted_from_our_own_sessions(stage: stages.Stage) -> None:
+    """For half an hour each, since nobody says when they end."""
+    stage.announce({"": 2})
+    stage.lose_sight()
+    for claim in fill(stage):
+        stage.settle(claim, "created", served_by=AGENT)
+    assert len(stage.given()) == 2
+    stage.pass_seconds(29 * 60)
+    assert fill(stage) == []
+    stage.pass_seconds(2 * 60)
+    assert len(fill(stage)) == 2

@@ -1,0 +1,156 @@
+"""What the ledger knows of accounts and their agents: who is online, what is paused or held.
+
+`announce` is a worker's sign of life; `watch → observe` or `blind` is one reading of who is online;
+`pause` and `resume` are an operator's. Each step is one atomic script.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import redis
+
+from worker import errors
+from worker.contract import record, request
+from worker.ledger import keys
+from worker.ledger import scripts as lua
+
+#: How long a wish for a reading stands, in seconds.
+WANTED_SECONDS = 30
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """An account whose agents this worker is to read now."""
+
+    appid: str
+    #: When it was taken, by the server's clock; the reading begins no earlier.
+    began_ms: int
+
+
+class Accounts:
+    """The accounts of one deployment."""
+
+    def __init__(self, client: redis.Redis, names: keys.Keys, scripts: lua.Scripts) -> None:
+        self._client = client
+        self._keys = names
+        self._scripts = scripts
+
+    # -- workers ---------------------------------------------------------------------------------
+
+    def announce(
+        self, worker: str, about: Mapping[str, Any], capacities: Mapping[str, Mapping[str, int]]
+    ) -> None:
+        """Say that `worker` lives; a minute's silence means it is gone.
+
+        `capacities` holds each account it serves: how many sessions an agent may serve, under
+        "" for all, and under the name of each that differs; 0 is no limit. Raises SchemaTooNew
+        when a newer release has written this ledger.
+        """
+        told = [part for appid, own in capacities.items() for part in (appid, _capacity(own))]
+        schema = self._scripts.run("announce", record.SCHEMA, worker, json.dumps(about), *told)
+        if schema > record.SCHEMA:
+            raise errors.SchemaTooNew(
+                f"the ledger has schema {schema}, this release knows {record.SCHEMA}: upgrade it"
+            )
+
+    def depart(self, worker: str) -> None:
+        """Say that `worker` is gone."""
+        with self._scripts.reaching():
+            self._client.hdel(self._keys.workers, worker)
+
+    def watch(self, limit: int, *, interval_seconds: float) -> list[Reading]:
+        """Take up to `limit` accounts that somebody waits for and that are due for a reading.
+
+        Nobody else gets the same account before `interval_seconds` are over.
+        """
+        now_ms, appids = self._scripts.run("watch", limit, round(interval_seconds * 1000))
+        return [Reading(appid=appid, began_ms=int(now_ms)) for appid in appids]
+
+    def observe(
+        self,
+        reading: Reading,
+        sessions: Mapping[str, int],
+        *,
+        everybody: Iterable[str] = (),
+        interval_seconds: float,
+        trusted_seconds: float,
+    ) -> int:
+        """Write who is online, with the sessions each serves; returns how many came.
+
+        `everybody` names all agents of the account, where they were read too.
+        The account is read again after `interval_seconds` at the earliest; what this reading says
+        stands for `trusted_seconds`.
+        """
+        online = [name for name in sessions if _is_name(name)]
+        return int(
+            self._scripts.run(
+                "observe",
+                reading.appid,
+                reading.began_ms,
+                round(interval_seconds * 1000),
+                round(trusted_seconds * 1000),
+                len(online),
+                *(part for name in online for part in (name, sessions[name])),
+                *filter(_is_name, everybody),
+            )
+        )
+
+    def blind(self, reading: Reading, why: str, *, interval_seconds: float) -> bool:
+        """Nobody can tell who is online: `why` is "errcode errmsg"; whether this is news."""
+        told = self._scripts.run("blind", reading.appid, why, round(interval_seconds * 1000))
+        return bool(told)
+
+    # -- operators -------------------------------------------------------------------------------
+
+    def want_reading(self, appids: Iterable[str]) -> None:
+        """Ask the workers to read who is online, although nobody waits."""
+        with self._scripts.reaching(), self._client.pipeline() as pipe:
+            for appid in appids:
+                pipe.set(self._keys.wanted(appid), 1, ex=WANTED_SECONDS)
+                pipe.zadd(self._keys.watch, {appid: 0})
+            pipe.execute()
+
+    def pause(self, appid: str = "", kf_account: str = "") -> tuple[str, bool]:
+        """Hold an account's requests, or those for one agent; nothing is dropped, deadlines run.
+
+        Without `appid` it is the only account known. Returns the account, and whether that changed
+        anything. Raises InvalidRequest when there is no such account.
+        """
+        return self._turn(appid, kf_account, is_paused=True)
+
+    def resume(self, appid: str = "", kf_account: str = "") -> tuple[str, bool]:
+        """Let go what `pause` holds; answers as `pause` does."""
+        return self._turn(appid, kf_account, is_paused=False)
+
+    def _turn(self, appid: str, kf_account: str, *, is_paused: bool) -> tuple[str, bool]:
+        found, *said = self._scripts.run("gate", appid, kf_account, int(is_paused))
+        if found == "refused":
+            why, known = said
+            raise request.InvalidRequest(unknown_account(why, known, appid))
+        return str(found), bool(said[0])
+
+
+def unknown_account(why: str, known: str, appid: str | None) -> str:
+    """What is wrong with the account named, or not named, and the mend."""
+    match why:
+        case "which_account" if known:
+            return f"appid: missing, and the ledger knows several accounts; name one of {known}"
+        case "which_account":
+            return "appid: missing, and no worker has announced an account; start one, or name it"
+        case _:
+            return f"appid: {appid!r}: no worker serves it; known are {known}"
+
+
+def _capacity(own: Mapping[str, int]) -> str:
+    """As the scripts read it: "20 anna@shop 50 "."""
+    single = "".join(f"{name} {number} " for name, number in own.items() if name)
+    return f"{own.get('', 0)} {single}"
+
+
+def _is_name(kf_account: str) -> bool:
+    """Whether the scripts can list it; an agent's name has no space and no bar."""
+    return bool(kf_account) and not any(each.isspace() or each == "|" for each in kf_account)

@@ -1,0 +1,124 @@
+"""Takes what the ledger holds of an account and says who is online, and how much room each has.
+
+It judges as `scripts/agents.lua` does, for people and dashboards; the worker never imports it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import re
+from collections.abc import Mapping
+
+#: As in `scripts/agents.lua`: the online list may show the truth of so long ago.
+LAG_MS = 3000
+#: As in `scripts/agents.lua`: where no reading tells, our own sessions count for so long.
+SESSION_MS = 30 * 60 * 1000
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """One agent, as far as the ledger knows."""
+
+    kf_account: str
+    #: None where nobody has told lately.
+    is_online: bool | None
+    is_paused: bool
+    #: Sessions the agent serves; None where no reading tells.
+    serving: int | None
+    #: Sessions the agent may serve; None is no limit of ours.
+    capacity: int | None
+
+    @property
+    def room(self) -> int | None:
+        """Sessions the agent can take now; None where nothing limits them, or nothing is known."""
+        if self.is_paused or self.is_online is False:
+            return 0
+        if self.capacity is None or self.serving is None:
+            return None
+        return max(0, self.capacity - self.serving)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """One account's gates and agents."""
+
+    appid: str
+    is_paused: bool
+    #: What WeChat's refusal holds it for, and until when; None when it is not held.
+    held_for: str | None
+    held_until: datetime.datetime | None
+    #: Why nobody can tell who is online: errcode (or -) and errmsg; None when a reading tells.
+    blind: str | None
+    #: When the newest reading began; None when there was none.
+    read_at: datetime.datetime | None
+    agents: tuple[Agent, ...]
+
+    @property
+    def paused(self) -> frozenset[str]:
+        """The agents an operator paused."""
+        return frozenset(each.kf_account for each in self.agents if each.is_paused)
+
+
+def unseen_since_ms(known: Mapping[str, str]) -> int:
+    """From when on a session counts that the newest reading cannot have seen."""
+    return int(known.get("began", 0)) - LAG_MS
+
+
+def read(
+    appid: str, known: Mapping[str, str], unseen: Mapping[str, int], *, now: datetime.datetime
+) -> Account:
+    """The account's hash as values; `unseen` holds each `on:<agent>`'s sessions since then."""
+    now_ms = now.timestamp() * 1000
+    is_fresh = now_ms < int(known.get("fresh", 0))
+    until_ms, held_for = _hold(known.get("hold"))
+    is_held = until_ms > now_ms
+    names = {name.partition(":")[2] for name in known if name.startswith(("on:", "off:", "pause:"))}
+    names |= set(_own_capacities(known))
+    return Account(
+        appid=appid,
+        is_paused="paused" in known,
+        held_for=held_for if is_held else None,
+        held_until=_moment(until_ms) if is_held else None,
+        blind=None if is_fresh else known.get("blind"),
+        read_at=_moment(int(known["began"])) if "began" in known else None,
+        agents=tuple(_agent(name, known, unseen, is_fresh=is_fresh) for name in sorted(names)),
+    )
+
+
+def _agent(
+    kf_account: str, known: Mapping[str, str], unseen: Mapping[str, int], *, is_fresh: bool
+) -> Agent:
+    on = known.get(f"on:{kf_account}")
+    offline_at = int(known.get(f"off:{kf_account}", -1))
+    is_online = on is not None and offline_at < int(known.get("began", 0))
+    capacity = _own_capacities(known).get(kf_account, _default_capacity(known))
+    serving = int(on) + unseen[f"on:{kf_account}"] if on is not None and is_fresh else None
+    return Agent(
+        kf_account=kf_account,
+        is_online=is_online if is_fresh else None,
+        is_paused=f"pause:{kf_account}" in known,
+        serving=serving,
+        capacity=capacity or None,
+    )
+
+
+def _hold(text: str | None) -> tuple[int, str | None]:
+    if text is None:
+        return 0, None
+    until_ms, reason, *_ = text.split(" ")
+    return int(until_ms), reason
+
+
+def _default_capacity(known: Mapping[str, str]) -> int:
+    return int(known.get("capacity", "0").partition(" ")[0])
+
+
+def _own_capacities(known: Mapping[str, str]) -> dict[str, int]:
+    """The names after the default: "20 anna@shop 50 "."""
+    pairs = re.findall(r"(\S+) (\d+)", known.get("capacity", "0").partition(" ")[2])
+    return {name: int(number) for name, number in pairs}
+
+
+def _moment(ms: int) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC)

@@ -1,0 +1,85 @@
+-- Rooms: where requests wait together that are held for the same thing. Within a room escalations
+-- stand first, then who was submitted first. A room has one wake time; requests only have deadlines.
+-- A room's door is shut; the first who gets through opens it for the rest (`open`), and an agent found
+-- offline shuts it again. `ahead` is the one who was sent to try.
+
+-- What is held for agents, for which presence is read.
+local FOR_AGENTS = { agent_offline = true, agent_full = true, paused = true }
+-- Where in `room:<…>` batches begin.
+local BATCHES = 1e13
+-- What a room's door remembers is kept for so long.
+local DOOR_SECONDS = 3600
+-- Most rooms that one change of an account wakes at once; the others wake by their own times.
+local ROOMS_A_STIR = 1000
+
+local function place(rec)
+  return tonumber(rec.submitted_at) + (rec.lane == 'escalation' and 0 or BATCHES)
+end
+
+-- Wake a room now: before those whose first came later, and all batches.
+local function stir_room(room)
+  local head = redis.call('ZRANGE', room_key(room), 0, 0, 'WITHSCORES')
+  if head[1] then redis.call('ZADD', BASE .. 'rooms', tonumber(head[2]) - BATCHES, room) end
+end
+
+local function stir_account(appid)
+  for _, room in ipairs(redis.call('SRANDMEMBER', BASE .. 'rooms:' .. appid, ROOMS_A_STIR)) do
+    stir_room(room)
+  end
+end
+
+-- When the agents of this account may be read next.
+local function may_read_at(appid)
+  return math.max(NOW, tonumber(redis.call('HGET', BASE .. 'account:' .. appid, 'next') or 0))
+end
+
+-- Somebody waits for this account's agents: let a worker read who is online.
+local function watch(appid) redis.call('ZADD', BASE .. 'watch', 'NX', may_read_at(appid), appid) end
+
+-- Calls may be made again, and readings, which were put off while the gate was closed.
+local function open_gate(appid)
+  redis.call('ZADD', BASE .. 'watch', 'XX', may_read_at(appid), appid)
+  stir_account(appid)
+end
+
+-- Hold `rec` in its room until `wake_at` at the latest; `strikes` is how often in a row a call found
+-- nobody (nil: none was made).
+local function enter_room(rec, reason, wake_at, strikes)
+  local room = room_of(rec)
+  local door = door_key(room)
+  move(rec, 'waiting', reason)
+  redis.call('HDEL', record_key(rec.id), 'next_attempt_at', 'calling', 'holder', 'crashes')
+  redis.call('ZADD', BASE .. 'due', rec.deadline_at, rec.id)
+  redis.call('ZADD', room_key(room), place(rec), rec.id)
+  redis.call('SADD', BASE .. 'rooms:' .. rec.appid, room)
+  local was_ahead = redis.call('HGET', door, 'ahead') == rec.id
+  local is_first = redis.call('ZADD', BASE .. 'rooms', 'NX', wake_at, room) == 1
+  if was_ahead then
+    redis.call('HDEL', door, 'ahead')
+    redis.call('ZADD', BASE .. 'rooms', wake_at, room)
+  end
+  if reason == 'agent_offline' then redis.call('HDEL', door, 'open') end
+  if strikes and (was_ahead or is_first) then
+    redis.call('HSET', door, 'strikes', strikes, 'wait', wake_at - NOW)
+    redis.call('EXPIRE', door, DOOR_SECONDS)
+  end
+  if FOR_AGENTS[reason] then watch(rec.appid) end
+end
+
+-- What became of one who came out of a room: a session opens it for the others, and its agent is not
+-- offline any more; anything else lets the next one try.
+local function tell_room(rec, is_created)
+  if rec.reason == '' or rec.reason == 'transient' then return end -- it was in none
+  local room = room_of(rec)
+  local door = door_key(room)
+  local was_ahead = redis.call('HGET', door, 'ahead') == rec.id
+  local opens = is_created and redis.call('HSET', door, 'open', 1) == 1
+  if was_ahead then redis.call('HDEL', door, 'ahead') end
+  if is_created then redis.call('HDEL', door, 'strikes', 'wait') end
+  if opens then
+    local account, offline = BASE .. 'account:' .. rec.appid, 'off:' .. rec.calling
+    if redis.call('HEXISTS', account, offline) == 1 then redis.call('HSET', account, offline, 0) end
+    redis.call('EXPIRE', door, DOOR_SECONDS)
+  end
+  if was_ahead or opens then stir_room(room) end
+end
