@@ -88,24 +88,42 @@ class Valkey:
 
 
 class Simulator:
-    """A WeChat in a process of its own."""
+    """A WeChat in a process of its own; `scenario` is what its file says besides, in TOML."""
 
     def __init__(
-        self, some: children.Children, directory: Path, *, latency_ms: float, seed: int
+        self,
+        some: children.Children,
+        directory: Path,
+        *,
+        latency_ms: float,
+        seed: int,
+        scenario: str = "",
     ) -> None:
-        scenario = directory / "scenario.toml"
-        scenario.write_text(
-            f"latency_ms = {latency_ms}\nseed = {seed}\n"
+        file = directory / "scenario.toml"
+        file.write_text(
+            f"latency_ms = {latency_ms}\nseed = {seed}\n{scenario}\n"
             f'[[accounts]]\nappid = "{trial.APPID}"\nsecret = "{trial.APPSECRET}"\n'
         )
         command = [sys.executable, "-m", "ops.simulator"]
-        command += ["--port", "0", "--scenario", str(scenario)]
+        command += ["--port", "0", "--scenario", str(file)]
         self._child = some.start("simulator", command, children.environment())
         self.url = trial.poll(self._listening, seconds=START_SECONDS, what="the simulator listens")
 
     def summary(self) -> dict[str, Any]:
         """Its own counts of calls and sessions."""
-        with urllib.request.urlopen(f"{self.url}/_simulator/summary", timeout=10) as answer:  # noqa: S310
+        return self._ask("summary")
+
+    def book(self, path: str = "") -> dict[str, Any]:
+        """Its calls (of one path) and sessions, one by one."""
+        return self._ask(f"book?path={path}")
+
+    def switch(self, kf_account: str, *, online: bool) -> None:
+        """Send an agent online or offline."""
+        self._ask("agents", {"kf_account": kf_account, "online": online, "appid": trial.APPID})
+
+    def _ask(self, name: str, body: object = None) -> dict[str, Any]:
+        url, data = f"{self.url}/_simulator/{name}", json.dumps(body).encode() if body else None
+        with urllib.request.urlopen(url, data, timeout=30) as answer:  # noqa: S310
             said: dict[str, Any] = json.load(answer)
         return said
 
@@ -139,10 +157,13 @@ class Worker:
 class Stack:
     """Valkey, a WeChat and as many workers as are started; all gone when it ends.
 
-    `knobs` are KF_* settings without their prefix, for workers and commands.
+    `scenario` is the simulator's, besides; `knobs` are KF_* settings without their prefix, for
+    workers and commands.
     """
 
-    def __init__(self, *, latency_ms: float, seed: int = 0, **knobs: object) -> None:
+    def __init__(
+        self, *, latency_ms: float, seed: int = 0, scenario: str = "", **knobs: object
+    ) -> None:
         self._end = contextlib.ExitStack()
         with contextlib.ExitStack() as undo:
             folder = undo.enter_context(tempfile.TemporaryDirectory(prefix="kfsession-chaos-"))
@@ -151,7 +172,11 @@ class Stack:
             valkey = Valkey(self.directory / "valkey", self.children)
             undo.callback(valkey.stop)
             self.simulator = Simulator(
-                self.children, self.directory, latency_ms=latency_ms, seed=seed
+                self.children,
+                self.directory,
+                latency_ms=latency_ms,
+                seed=seed,
+                scenario=scenario,
             )
             self.environment = children.environment(
                 KF_REDIS_URL=valkey.url,
@@ -164,9 +189,10 @@ class Stack:
             self.reader = reader.Reader(self.client, self.environment.get("KF_KEY_PREFIX", "kf"))
             self._end = undo.pop_all()
 
-    def start_worker(self) -> Worker:
-        """A worker that has announced itself."""
-        worker = Worker(self.children, self.environment)
+    def start_worker(self, **variables: str) -> Worker:
+        """A worker that has announced itself; `variables` go on top, empty ones take away."""
+        given = {**self.environment, **variables}
+        worker = Worker(self.children, {name: value for name, value in given.items() if value})
         worker.wait_ready(self.reader)
         return worker
 
@@ -174,6 +200,13 @@ class Stack:
         """`kfsession ARGUMENTS`, under way."""
         command = [sys.executable, "-c", "from ops import cli; cli.main()", *arguments]
         return self.children.start("kfsession", command, self.environment)
+
+    def send_batch(self, count: int, *, seconds: float) -> None:
+        """`kfsession batch` of so many fans, from its start to its end."""
+        file = trial.write_csv(self.directory / "fans.csv", count)
+        batch = self.start_command("batch", str(file))
+        if batch.wait(seconds):
+            raise SystemExit(f"kfsession batch failed:\n{batch.output()}")
 
     def count(self, status: record.Status) -> int:
         """How many requests are in a state."""

@@ -25,15 +25,15 @@ class TooLate(Exception):
     """Something did not come about in time; the text says what was waited for."""
 
 
-def poll(look: Callable[[], _T], *, seconds: float, what: str) -> _T:
-    """The first true thing that `look` sees; raises TooLate."""
+def poll(look: Callable[[], _T], *, seconds: float, what: str, every: float = _LOOK_SECONDS) -> _T:
+    """The first true thing that `look` sees, every so many seconds; raises TooLate."""
     ends = time.monotonic() + seconds
     while True:
         if seen := look():
             return seen
         if time.monotonic() >= ends:
             raise TooLate(f"{what}: not within {seconds:g} s (last seen: {seen!r})")
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(every)
 
 
 def openid(number: int, steer: str = "") -> str:
