@@ -106,6 +106,7 @@ def _let_wait(book: ledger.Ledger, ids: list[str], attempts: int) -> None:
         status=record.Status.WAITING,
         reason=record.Reason.AGENT_OFFLINE,
         wait_seconds=7200,
+        holds=claims.Holds.ROOM,
         strikes=attempts,
         progress=claims.Progress(attempt_count=0, api_calls=attempts, attempts=(tried,) * attempts),
     )
