@@ -32,8 +32,8 @@ class Deliverer:
     """Works through doorbells; one for all slots of a process.
 
     `accounts` are those this worker has credentials for; `stopping` is set once the worker shuts
-    down: running calls end, nothing new starts. `want_reading()` says that somebody waits for a
-    reading of who is online.
+    down: running calls end, nothing new starts. `hurry()` tells the waiting room that
+    somebody waits for a reading, or may leave a room, now.
     """
 
     def __init__(
@@ -42,12 +42,12 @@ class Deliverer:
         accounts: dict[str, asking.Account],
         config: settings.Settings,
         *,
-        want_reading: Callable[[], None],
+        hurry: Callable[[], None],
         stopping: threading.Event,
     ) -> None:
         self._ledger = ledger
         self._accounts = accounts
-        self._want_reading = want_reading
+        self._hurry = hurry
         self._stopping = stopping
         self._call_seconds = config.call_timeout_seconds
 
@@ -65,8 +65,8 @@ class Deliverer:
                 taken = self._settle(claim, rest, holder, ends)
                 settled += taken.settled
             _report(taken, claim)
-            if taken.needs_reading:
-                self._want_reading()
+            if taken.needs_reading or taken.has_stirred:
+                self._hurry()
             claim, rest = taken.claim, taken.rest
         self._ledger.release(rest)
         return settled
@@ -109,7 +109,7 @@ class Deliverer:
         )
         _log_settlement(ask.claim, settlement)
         if ask.claim.needs_reading:
-            self._want_reading()
+            self._hurry()
         return taken
 
     def _asking(self, claim: claims.Claim) -> asking.Asking:

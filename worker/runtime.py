@@ -64,7 +64,7 @@ class Runtime:
             self.ledger,
             self._accounts,
             config,
-            want_reading=self._hurry,
+            hurry=self._hurry,
             stopping=self.stopping,
         )
 

@@ -115,7 +115,7 @@ class World(stages.Stage):
             self.ledger,
             {APPID: account},
             self.config,
-            want_reading=self.wish_reading,
+            hurry=self.wish_reading,
             stopping=self.stopping,
         )
 

@@ -96,6 +96,8 @@ class Taken:
     unknown: tuple[str, ...] = ()
     #: Whether somebody was held who waits for a reading of who is online.
     needs_reading: bool = False
+    #: Whether others may leave their rooms because of what was settled.
+    has_stirred: bool = False
     #: False when the claim to settle was not ours any more, so that nothing was written.
     settled: bool = True
 

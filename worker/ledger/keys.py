@@ -18,7 +18,7 @@ alone. Times are integer milliseconds since 1970.
 |                          |        | submitted_at                                               |           |
 | rooms                    | zset   | every room, as <appid>:<targets>, by its wake time         | everybody |
 | rooms:<appid>            | set    | the rooms of one account                                   | worker    |
-| door:<appid>:<targets>   | hash   | open, ahead, strikes, wait, reason: `scripts/rooms.lua`     | worker    |
+| door:<appid>:<targets>   | hash   | open, ahead, strikes, wait, rest, reason (see `rooms.lua`) | worker    |
 | account:<appid>          | hash   | gates and presence; its fields are listed at               | everybody |
 |                          |        | `ACCOUNT_FIELDS`                                           |           |
 | watch                    | zset   | accounts whose agents somebody waits for, by next reading  | worker    |

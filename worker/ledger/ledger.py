@@ -157,7 +157,7 @@ class Ledger:
         if take_next:
             following = self._following(next_ids, holder, hold_seconds=hold_seconds, again=again)
         lease_ends = self._lease_ends()
-        written, *taken = self._scripts.run(
+        written, stirred, *taken = self._scripts.run(
             "settle",
             claim.id,
             claim.fence,
@@ -178,7 +178,11 @@ class Ledger:
             *following,
         )
         answer = taken[0] if taken else (0, (), 0)
-        return _taken(answer, next_ids, lease_ends, settled=written == "ok")
+        return dataclasses.replace(
+            _taken(answer, next_ids, lease_ends),
+            settled=written == "ok",
+            has_stirred=bool(stirred),
+        )
 
     def renew(
         self, claim: claims.Claim, kf_account: str, progress: claims.Progress
@@ -340,14 +344,11 @@ def _packed(progress: claims.Progress, targets: Sequence[str]) -> list[lua.Argum
     ]
 
 
-def _taken(
-    answer: Sequence[Any], ids: Sequence[str], lease_ends: float, *, settled: bool = True
-) -> claims.Taken:
+def _taken(answer: Sequence[Any], ids: Sequence[str], lease_ends: float) -> claims.Taken:
     used, unknown, needs_reading, *row = answer
     return claims.Taken(
         claim=claims.Claim.parse(row[0], lease_ends=lease_ends) if row else None,
         rest=tuple(ids[used:]),
         unknown=tuple(unknown),
         needs_reading=bool(needs_reading),
-        settled=settled,
     )

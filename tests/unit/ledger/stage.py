@@ -236,6 +236,8 @@ class Stage:
                     at, *rest = value.split(" ")
                     if _ACCOUNT_TIMES.fullmatch(field):
                         self.client.hset(key, field, " ".join([str(int(at) - ms), *rest]))
+            elif name.startswith("door:") and (rest := self.client.hget(key, "rest")):
+                self.client.hset(key, "rest", int(rest) - ms)
             if name.startswith(_EXPIRING):
                 left = self.client.pttl(key)
                 if left > ms:

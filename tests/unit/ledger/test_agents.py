@@ -94,7 +94,7 @@ def test_the_first_target_who_can_take_the_fan_is_asked(
         ({A: 20, B: 10}, {A: 11, B: 2}, A),
         ({A: 20, B: 10}, {A: 13, B: 2}, B),
         ({"": 10}, {B: 4, A: 4}, A),
-        ({A: 10, B: 8}, {A: 6, B: 4}, B),
+        ({A: 10, B: 8}, {A: 6, B: 4}, A),
         ({}, {A: 3, B: 2}, B),
         ({}, {B: 2, A: 2}, A),
         ({A: 10}, {A: 0, B: 30}, B),
@@ -104,7 +104,7 @@ def test_the_first_target_who_can_take_the_fan_is_asked(
 def test_any_is_whoever_has_the_most_room(
     stage: stages.Stage, capacities: dict[str, int], sessions: dict[str, int], first: str
 ) -> None:
-    """Fewest sessions where the room is the same or nothing limits it, then by name."""
+    """Fewest sessions where nothing limits them; ties by name."""
     stage.announce(capacities)
     stage.observe(sessions)
     assert stage.claim(stage.submit(kf_account="any").id).calling == first

@@ -417,3 +417,33 @@ def test_half_a_record_in_a_room_stops_nobody(stage: stages.Stage) -> None:
     stage.observe({AGENT: 0})
     assert stage.let_out() == [request_id]
     assert stage.wakes_in_seconds() is None
+
+
+def test_after_three_calls_in_vain_readings_bring_nobody_forward(stage: stages.Stage) -> None:
+    """The list may say online of an agent whom WeChat gives no fan: then tenacity's waits count."""
+    first, second = hold(stage, "oA", "oB")
+    for strikes in (1, 2, 3):
+        stage.observe({AGENT: 0})
+        assert stage.let_out() == [first]
+        stage.find_offline(stage.claim(first), seconds=30, strikes=strikes)
+        stage.pass_seconds(1)
+    stage.observe({AGENT: 0})
+    assert stage.let_out() == []
+    stage.pass_seconds(30)
+    stage.observe({AGENT: 0})
+    assert stage.let_out() == [first]
+    create(stage, first)
+    assert stage.let_out() == [second], "a session ends the rest"
+    stage.check()
+
+
+@pytest.mark.parametrize("status", ["created", "failed"])
+def test_a_settlement_says_when_others_may_go(stage: stages.Stage, status: str) -> None:
+    """So that the waiting room need not be waited for."""
+    first, _ = hold(stage, "oA", "oB")
+    stage.observe({AGENT: 0})
+    assert stage.let_out() == [first]
+    reason = "invalid_openid" if status == "failed" else None
+    assert stage.settle(stage.claim(first), status, reason=reason).has_stirred
+    fresh = stage.claim(stage.submit("oC", kf_account="c@x").id)
+    assert not stage.settle(fresh, "created", served_by="c@x").has_stirred

@@ -64,14 +64,14 @@ local function insistence_of(rec)
   return function(offline_at) return offline_at < rec.updated_at and ahead == rec.id end
 end
 
--- How many fans an agent can take now, and how many the agent serves; 0 comes with a reason, or
--- with 'unread' where only a reading could tell, 'unmet' where the name may be wrong. `insists(at)` ignores that the agent was offline `at`.
+-- How many fans an agent can take now, and how many the agent serves; 0 comes with a reason, or with
+-- 'unread' where only a reading could tell, or 'unmet' where the name may be wrong. `insists(at)` ignores
+-- that the agent was offline `at`.
 local function room_left(account, kf_account, insists)
   local v = redis.call('HMGET', account.key, 'pause:' .. kf_account, 'on:' .. kf_account, 'off:' .. kf_account)
   local offline_at = tonumber(v[3])
   if v[1] then return 0, 'paused' end
   if account.is_fresh then
-    -- One whom nobody has met yet is asked once: the list does not tell the wrong from the offline.
     if not v[2] and not offline_at then return 0, 'unmet' end
     if not v[2] or (offline_at and offline_at >= account.began) then return 0, 'agent_offline' end
   elseif offline_at and NOW - offline_at < MARK_MS and not insists(offline_at) then
@@ -105,10 +105,10 @@ end
 -- The nearest to release is what a request is said to wait for.
 local NEARNESS = { agent_full = 3, paused = 2, agent_offline = 1 }
 
--- Who of `any` goes first: most room, then who serves fewest, then by name.
+-- Who of `any` goes first: most room, or who serves fewest where nothing limits them; ties by name.
 local function goes_before(one, other)
   if one.left ~= other.left then return one.left > other.left end
-  if one.serves ~= other.serves then return one.serves < other.serves end
+  if one.left == math.huge and one.serves ~= other.serves then return one.serves < other.serves end
   return one.kf_account < other.kf_account
 end
 

@@ -7,7 +7,7 @@ local may_ring = { escalation = ARGV[3] == '1', batch = ARGV[4] == '1' }
 -- Most rooms that one pass looks at, and most ids that one look sends.
 local ROOMS, IDS = 200, 50
 -- A lane too long to be rung is looked at again after so long, and so is one sent ahead.
-local LONG_LANE_MS, AHEAD_MS = 1000, 5000
+local LONG_LANE_MS, AHEAD_MS = 1000, 2000
 -- A room behind a closed gate is looked at after so long, should the gate's opening go unnoticed.
 local GATE_MS = 60 * 1000
 
@@ -60,7 +60,8 @@ end
 -- Whether the one sent ahead is still on its way, and not in a slower lane than who stands first now.
 local function is_on_its_way(id, lane)
   local rec = id and load(id)
-  return rec and (rec.status == 'queued' or rec.status == 'calling') and not (lane == 'escalation' and rec.lane == 'batch')
+  if not rec or (lane == 'escalation' and rec.lane == 'batch') then return false end
+  return rec.status == 'queued' or rec.status == 'calling'
 end
 
 -- Send up to `most` of one lane, the first first; returns how many, and the id of the last.

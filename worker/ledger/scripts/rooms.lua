@@ -9,6 +9,9 @@ local FOR_AGENTS = { agent_offline = true, agent_full = true, paused = true }
 local BATCHES = 1e13
 -- What a room's door remembers is kept for so long.
 local DOOR_SECONDS = 3600
+-- After so many calls in a row that found nobody, readings do not bring the next one forward: the list may
+-- say online of an agent whom WeChat gives no fan.
+local PATIENCE = 3
 -- Most rooms that one change of an account wakes at once; the others wake by their own times.
 local ROOMS_A_STIR = 1000
 
@@ -18,8 +21,9 @@ end
 
 -- Wake a room now: before those whose first came later, and all batches.
 local function stir_room(room)
+  local rests_until = tonumber(redis.call('HGET', door_key(room), 'rest') or 0)
   local head = redis.call('ZRANGE', room_key(room), 0, 0, 'WITHSCORES')
-  if head[1] then redis.call('ZADD', BASE .. 'rooms', tonumber(head[2]) - BATCHES, room) end
+  if head[1] and rests_until <= NOW then redis.call('ZADD', BASE .. 'rooms', tonumber(head[2]) - BATCHES, room) end
 end
 
 local function stir_account(appid)
@@ -61,25 +65,27 @@ local function enter_room(rec, reason, wake_at, strikes)
   if reason == 'agent_offline' then redis.call('HDEL', door, 'open') end
   if strikes and (was_ahead or is_first) then
     redis.call('HSET', door, 'strikes', strikes, 'wait', wake_at - NOW)
+    if tonumber(strikes) >= PATIENCE then redis.call('HSET', door, 'rest', wake_at) end
     redis.call('EXPIRE', door, DOOR_SECONDS)
   end
   if FOR_AGENTS[reason] then watch(rec.appid) end
 end
 
 -- What became of one who came out of a room: a session opens it for the others, and its agent is not
--- offline any more; anything else lets the next one try.
+-- offline any more; anything else lets the next one try. Returns whether somebody may go now.
 local function tell_room(rec, is_created)
-  if rec.reason == '' or rec.reason == 'transient' then return end -- it was in none
+  if rec.reason == '' or rec.reason == 'transient' then return false end -- it was in none
   local room = room_of(rec)
   local door = door_key(room)
   local was_ahead = redis.call('HGET', door, 'ahead') == rec.id
   local opens = is_created and redis.call('HSET', door, 'open', 1) == 1
   if was_ahead then redis.call('HDEL', door, 'ahead') end
-  if is_created then redis.call('HDEL', door, 'strikes', 'wait') end
+  if is_created then redis.call('HDEL', door, 'strikes', 'wait', 'rest') end
   if opens then
     local account, offline = BASE .. 'account:' .. rec.appid, 'off:' .. rec.calling
     if redis.call('HEXISTS', account, offline) == 1 then redis.call('HSET', account, offline, 0) end
     redis.call('EXPIRE', door, DOOR_SECONDS)
   end
   if was_ahead or opens then stir_room(room) end
+  return was_ahead or opens
 end

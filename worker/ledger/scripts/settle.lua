@@ -2,11 +2,13 @@
 -- ARGV: retention, id, fence, status, reason, holds (what waits with it: request, room or account), wait_ms,
 --       doubt, served_by, attempts, calls, strikes, crashes, out, because, n, then n times (slot, call, message),
 --       then what claim_next takes (nothing: take none).
--- Returns {written, claimed}: written is 'ok', or 'lost' when the claim was not ours any more.
+-- Returns {written, stirred, claimed}: `written` is 'ok', or 'lost' when the claim was not ours any more;
+-- `stirred` is 1 when others may go now.
 -- A settle sent again finds its fence on a record that is not calling: it was written, and that is fine.
 local id, fence, status, reason = ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local n = tonumber(ARGV[16])
 local next_argument = 17 + 3 * n
+local stirred = 0
 
 -- The account's calls are refused: hold all of them, until one probes. Returns until when.
 local function hold_account(rec, wait_ms)
@@ -30,6 +32,7 @@ local function end_hold(rec)
   if hold and string.match(hold, '%S+$') == id then
     redis.call('HDEL', key, 'hold', 'because')
     open_gate(rec.appid)
+    stirred = 1
   end
 end
 
@@ -72,7 +75,7 @@ local function write(rec)
     return queue(rec, NOW) -- joined since the worker looked: the newer wish stands
   end
   if FINAL[status] then
-    tell_room(rec, status == 'created')
+    if tell_room(rec, status == 'created') then stirred = 1 end
     return finish(rec, status, reason)
   end
   if status == 'queued' then return queue(rec, NOW) end
@@ -85,5 +88,5 @@ if not rec or rec.fence ~= fence then
 elseif rec.status == 'calling' then
   write(rec)
 end
-if #ARGV < next_argument then return { written } end
-return { written, claim_next(next_argument) }
+if #ARGV < next_argument then return { written, stirred } end
+return { written, stirred, claim_next(next_argument) }
