@@ -8,7 +8,6 @@ fall together. Expected: at most 1,024 bytes a request, and 5,000 buried a secon
 from __future__ import annotations
 
 import argparse
-import datetime
 import statistics
 import sys
 import tempfile
@@ -17,16 +16,16 @@ from pathlib import Path
 
 import redis
 
+from ops.bench import waiting
 from ops.chaos import children, stack, trial
-from worker.contract import errcodes, record, request, settings
-from worker.ledger import claims, ledger
+from worker.contract import record, request, settings
+from worker.ledger import ledger
 
 #: What one pass takes, as the waiting room does it.
 PASS_IDS = 500
 #: Most memory a waiting request may take, in bytes.
 MOST_BYTES = 1024
 
-_CHUNK = 1000
 _NOBODY_RUNG = dict.fromkeys(request.Lane, False)
 
 
@@ -51,12 +50,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _measure(client: redis.Redis, book: ledger.Ledger, given: argparse.Namespace) -> int:
-    first = _submit(book, range(given.requests, given.requests + 1), ttl_seconds=36_000)
-    _let_wait(book, first, given.attempts)  # what scripts and structures take once
+    first = waiting.submit(book, range(given.requests, given.requests + 1))
+    waiting.let_wait(book, first, attempts=given.attempts)  # what scripts and structures take once
     before = _used_bytes(client)
     events_before = client.memory_usage(book.keys.events, samples=0) or 0
-    ids = _submit(book, range(given.requests), ttl_seconds=36_000)
-    _let_wait(book, ids, given.attempts)
+    ids = waiting.submit(book, range(given.requests))
+    waiting.let_wait(book, ids, attempts=given.attempts)
     events = (client.memory_usage(book.keys.events, samples=0) or 0) - events_before
     bytes_each = (_used_bytes(client) - before - events) / given.requests
     idle_ms = statistics.median(_pass_ms(book) for _ in range(20))
@@ -72,53 +71,6 @@ def _measure(client: redis.Redis, book: ledger.Ledger, given: argparse.Namespace
     return 0 if bytes_each <= MOST_BYTES and buried_a_second >= given.fewest_buried else 1
 
 
-def _submit(book: ledger.Ledger, numbers: range, *, ttl_seconds: float) -> list[str]:
-    """Submit a request for each of these fans; their ids."""
-    pairs = [(_wish(number, ttl_seconds), ledger.new_id()) for number in numbers]
-    for at in range(0, len(pairs), _CHUNK):
-        book.submit_many(pairs[at : at + _CHUNK])
-    return [request_id for _, request_id in pairs]
-
-
-def _wish(number: int, ttl_seconds: float) -> request.SessionRequest:
-    return request.SessionRequest(
-        appid=trial.APPID,
-        openid=trial.openid(number),
-        kf_account=trial.AGENT,
-        lane=request.Lane.BATCH,
-        ttl_seconds=ttl_seconds,
-    )
-
-
-def _let_wait(book: ledger.Ledger, ids: list[str], attempts: int) -> None:
-    """Bring each request to where an offline agent leaves it: waiting, with attempts on record."""
-    refusal = errcodes.TABLE[65415]
-    tried = record.Attempt(
-        at=datetime.datetime.now(datetime.UTC),
-        kf_account=trial.AGENT,
-        errcode=refusal.errcode,
-        errmsg="kf is not online",
-        rid="6743a1b2-0c3d4e5f-1a2b3c4d",
-        error="offline",
-        elapsed_ms=48,
-    )
-    settlement = claims.Settlement(
-        status=record.Status.WAITING,
-        reason=record.Reason.AGENT_OFFLINE,
-        wait_seconds=7200,
-        holds=claims.Holds.ROOM,
-        strikes=attempts,
-        progress=claims.Progress(attempt_count=0, api_calls=attempts, attempts=(tried,) * attempts),
-    )
-    taken = book.claim(ids[:1], "bench")
-    for following in (*ids[1:], None):
-        assert taken.claim is not None  # noqa: S101 - nobody else claims here
-        next_ids = [following] if following else []
-        taken = book.settle(
-            taken.claim, settlement, next_ids, "bench", take_next=following is not None
-        )
-
-
 def _pass_ms(book: ledger.Ledger) -> float:
     """One pass of the waiting room over the ledger: what is due, then what may be removed."""
     started = time.perf_counter()
@@ -131,7 +83,7 @@ def _bury(client: redis.Redis, book: ledger.Ledger, given: argparse.Namespace) -
     """Let many deadlines pass, then bury all of them; how many a second that was."""
     after = given.requests + 1
     fans = range(after, after + given.expiring)
-    ids = _submit(book, fans, ttl_seconds=given.expiring_ttl)
+    ids = waiting.submit(book, fans, ttl_seconds=given.expiring_ttl)
     deadline_at = int(client.hget(book.keys.request(ids[-1]), "deadline_at") or 0)
     trial.poll(
         lambda: client.time()[0] * 1000 > deadline_at,
