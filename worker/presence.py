@@ -105,7 +105,6 @@ class Presence:
         came = self._ledger.observe(
             reading,
             sessions,
-            everybody=self._everybody(reading.appid),
             interval_seconds=self._seconds,
             trusted_seconds=self._trusted_seconds,
         )
@@ -113,17 +112,20 @@ class Presence:
             log.info("agents_came_online", appid=reading.appid, count=came, online=len(sessions))
         if sessions:
             self._news()
+        self._learn_names(reading.appid)
 
-    def _everybody(self, appid: str) -> tuple[str, ...]:
-        """All agents, read now and then; without them a name that was never met may be wrong."""
+    def _learn_names(self, appid: str) -> None:
+        """Read now and then which agents there are: a name that was never met may be wrong."""
         if time.monotonic() < self._names_at.get(appid, 0.0):
-            return ()
+            return
         self._names_at[appid] = time.monotonic() + NAMES_SECONDS
         try:
-            return self._ask(appid, agents.everybody)
+            is_bound = self._ask(appid, agents.everybody)
         except (errors.WeChatError, errors.TokenUnavailable) as error:
             log.info("names_unread", appid=appid, error=str(error))
-            return ()
+            return
+        able = [name for name, bound in is_bound.items() if bound]
+        self._ledger.name(appid, able, [name for name in is_bound if name not in able])
 
     def _ask(self, appid: str, call: Callable[[transport.Transport, str], T]) -> T:
         account = self._accounts.get(appid)
@@ -147,7 +149,7 @@ class Presence:
         seconds = self._seconds
         if errcode is not None and errcodes.lookup(errcode).verdict in _FOR_A_PERSON:
             seconds = max(seconds, REFUSED_SECONDS)
-        if self._ledger.blind(reading, why, interval_seconds=seconds):
+        if self._ledger.cannot_tell(reading, why, interval_seconds=seconds):
             log.warning("presence_blind", appid=reading.appid, error=str(error))
             self._news()
 

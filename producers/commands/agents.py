@@ -81,7 +81,7 @@ def _rows(one: known.Account, rooms: reader.Rooms) -> Iterable[dict[str, Any]]:
             "paused": each.is_paused or one.is_paused,
             "serving": each.serving,
             "capacity": each.capacity,
-            "room": 0 if one.is_paused else each.room,
+            "room": 0 if one.is_paused else each.spare,
             "waiting": _waiting(rooms, each.kf_account),
         }
     met = {each.kf_account for each in one.agents}

@@ -153,9 +153,8 @@ class World(stages.Stage):
 
     def know(self, *names: str) -> None:
         """A reading of all agents' names, none of whom is online."""
-        self.ledger.accounts.observe(
-            self.reading_of(APPID), {}, everybody=names, interval_seconds=5, trusted_seconds=20
-        )
+        self.observe({})
+        self.ledger.accounts.name(APPID, names, [])
 
     def under_way(self, kf_account: str) -> int:
         """Calls that count against this agent's room."""
@@ -239,6 +238,7 @@ def test_waits_for_an_agent_grow_from_delivery_to_delivery(world: World) -> None
         assert world.get(request_id).api_calls == calls
         waits.append(world.opens_in_seconds(request_id))
         world.pass_seconds(waits[-1] - 1)
+        world.lose_sight()
         assert world.ring() == []
         world.pass_seconds(1.1)
         assert world.ring() == [request_id]

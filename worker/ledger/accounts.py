@@ -1,7 +1,7 @@
 """What the ledger knows of accounts and their agents: who is online, what is paused or held.
 
-`announce` is a worker's sign of life; `watch → observe` or `blind` is one reading of who is online;
-`pause` and `resume` are an operator's. Each step is one atomic script.
+`announce` is a worker's sign of life; `watch → observe` or `cannot_tell` is one reading of who is
+online; `pause` and `resume` are an operator's. Each step is one atomic script.
 """
 
 from __future__ import annotations
@@ -75,13 +75,11 @@ class Accounts:
         reading: Reading,
         sessions: Mapping[str, int],
         *,
-        everybody: Iterable[str] = (),
         interval_seconds: float,
         trusted_seconds: float,
     ) -> int:
         """Write who is online, with the sessions each serves; returns how many came.
 
-        `everybody` names all agents of the account, where they were read too.
         The account is read again after `interval_seconds` at the earliest; what this reading says
         stands for `trusted_seconds`.
         """
@@ -93,25 +91,39 @@ class Accounts:
                 reading.began_ms,
                 round(interval_seconds * 1000),
                 round(trusted_seconds * 1000),
-                len(online),
                 *(part for name in online for part in (name, sessions[name])),
-                *filter(_is_name, everybody),
             )
         )
 
-    def blind(self, reading: Reading, why: str, *, interval_seconds: float) -> bool:
+    def name(self, appid: str, able: Iterable[str], unable: Iterable[str]) -> None:
+        """Write which agents the account has: those able to serve, and those who are not bound.
+
+        Nobody at all is no answer.
+        """
+        can, cannot = list(filter(_is_name, able)), list(filter(_is_name, unable))
+        if can or cannot:
+            self._scripts.run("names", appid, len(can), *can, *cannot)
+
+    def cannot_tell(self, reading: Reading, why: str, *, interval_seconds: float) -> bool:
         """Nobody can tell who is online: `why` is "errcode errmsg"; whether this is news."""
-        told = self._scripts.run("blind", reading.appid, why, round(interval_seconds * 1000))
+        interval_ms = round(interval_seconds * 1000)
+        told = self._scripts.run("blind", reading.appid, reading.began_ms, why, interval_ms)
         return bool(told)
 
     # -- operators -------------------------------------------------------------------------------
 
     def want_reading(self, appids: Iterable[str]) -> None:
-        """Ask the workers to read who is online, although nobody waits."""
+        """Ask the workers for a reading of who is online, although nobody waits.
+
+        It comes when the account's next one may begin.
+        """
+        wanted = list(appids)
         with self._scripts.reaching(), self._client.pipeline() as pipe:
-            for appid in appids:
+            for appid in wanted:
+                pipe.hget(self._keys.account(appid), "next")
+            for appid, next_ms in zip(wanted, pipe.execute(), strict=True):
                 pipe.set(self._keys.wanted(appid), 1, ex=WANTED_SECONDS)
-                pipe.zadd(self._keys.watch, {appid: 0})
+                pipe.zadd(self._keys.watch, {appid: int(next_ms or 0)})
             pipe.execute()
 
     def pause(self, appid: str = "", kf_account: str = "") -> tuple[str, bool]:

@@ -1,6 +1,6 @@
-"""Takes what the ledger holds of an account and says who is online, and how much room each has.
+"""Takes what the ledger holds of an account and says who is online, and how much each can take.
 
-It judges as `scripts/agents.lua` does, for people and dashboards; the worker never imports it.
+It judges as the scripts do, for people and dashboards; the worker never imports it.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import datetime
 import re
 from collections.abc import Mapping
 
-#: As in `scripts/agents.lua`: the online list may show the truth of so long ago.
+#: As in `scripts/given.lua`: the online list may show the truth of so long ago.
 LAG_MS = 3000
-#: As in `scripts/agents.lua`: where no reading tells, our own sessions count for so long.
-SESSION_MS = 30 * 60 * 1000
+#: As in `scripts/holds.lua`: that nobody can tell is true for so long after the next try was due.
+BLIND_MS = 60 * 1000
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +30,8 @@ class Agent:
     capacity: int | None
 
     @property
-    def room(self) -> int | None:
-        """Sessions the agent can take now; None where nothing limits them, or nothing is known."""
+    def spare(self) -> int | None:
+        """Sessions the agent can take; None where nothing limits them, or nothing is known."""
         if self.is_paused or self.is_online is False:
             return 0
         if self.capacity is None or self.serving is None:
@@ -71,6 +71,7 @@ def read(
     """The account's hash as values; `unseen` holds each `on:<agent>`'s sessions since then."""
     now_ms = now.timestamp() * 1000
     is_fresh = now_ms < int(known.get("fresh", 0))
+    is_blind = not is_fresh and now_ms < int(known.get("next", 0)) + BLIND_MS
     until_ms, held_for = _hold(known.get("hold"))
     is_held = until_ms > now_ms
     names = {name.partition(":")[2] for name in known if name.startswith(("on:", "off:", "pause:"))}
@@ -80,7 +81,7 @@ def read(
         is_paused="paused" in known,
         held_for=held_for if is_held else None,
         held_until=_moment(until_ms) if is_held else None,
-        blind=None if is_fresh else known.get("blind"),
+        blind=known.get("blind") if is_blind else None,
         read_at=_moment(int(known["began"])) if "began" in known else None,
         agents=tuple(_agent(name, known, unseen, is_fresh=is_fresh) for name in sorted(names)),
     )

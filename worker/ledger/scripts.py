@@ -16,20 +16,21 @@ from worker import errors
 #: Each script, with the files that are put in front of it, after the prelude.
 _SHARED = {
     "announce": (),
-    "blind": ("agents", "rooms"),
+    "blind": ("holds", "rooms"),
     "cancel": (),
-    "claim": ("agents", "rooms", "claiming"),
-    "gate": ("agents", "rooms", "accounts"),
-    "observe": ("agents", "rooms"),
-    "open_rooms": ("agents", "rooms"),
+    "claim": ("holds", "given", "agents", "rooms", "claiming"),
+    "gate": ("rooms", "known_account"),
+    "names": (),
+    "observe": ("holds", "given", "rooms"),
+    "open_rooms": ("holds", "given", "agents", "rooms"),
     "purge": (),
     "release": (),
-    "renew": ("agents",),
+    "renew": ("holds", "given", "agents"),
     "retry": (),
-    "settle": ("agents", "rooms", "claiming"),
-    "submit": ("rooms", "accounts"),
-    "wake": ("agents",),
-    "watch": ("agents",),
+    "settle": ("holds", "given", "agents", "rooms", "claiming"),
+    "submit": ("rooms", "known_account"),
+    "wake": ("given",),
+    "watch": ("holds",),
 }
 
 #: Redis said no, or there was no connection to ask over; "connecting to" tells the rest of these.

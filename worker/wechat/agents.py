@@ -36,10 +36,10 @@ def online(via: transport.Transport, token: str) -> tuple[OnlineAgent, ...]:
     return tuple(agent for agent in agents if agent.status)
 
 
-def everybody(via: transport.Transport, token: str) -> tuple[str, ...]:
-    """The kf_account of every agent bound to a WeChat user, online or not."""
+def everybody(via: transport.Transport, token: str) -> dict[str, bool]:
+    """Every agent's kf_account, online or not, and whether a WeChat user is bound to it."""
     rows = _read_rows(via, token, "/cgi-bin/customservice/getkflist", "kf_list")
-    return tuple(row["kf_account"] for row in rows if row.get("kf_wx"))
+    return {row["kf_account"]: bool(row.get("kf_wx")) for row in rows}
 
 
 def _read_rows(via: transport.Transport, token: str, path: str, field: str) -> list[dict[str, Any]]:

@@ -163,7 +163,9 @@ class Stage:
     def lose_sight(self, appid: str = APPID) -> bool:
         """A reading that failed."""
         reading = self.reading_of(appid)
-        return self.ledger.accounts.blind(reading, "48001 api unauthorized", interval_seconds=5)
+        return self.ledger.accounts.cannot_tell(
+            reading, "48001 api unauthorized", interval_seconds=5
+        )
 
     def reading_of(self, appid: str, seconds_ago: float = 0) -> accounts.Reading:
         began_ms = round((self.now() - seconds_ago) * 1000)

@@ -212,7 +212,6 @@ def test_a_reading_may_lag_behind_the_truth(stage: stages.Stage) -> None:
     assert fill(stage) == []
     stage.pass_seconds(1)
     stage.observe({AGENT: 3})
-    assert stage.given() == {}
     assert fill(stage) == []
     stage.pass_seconds(5)
     stage.observe({AGENT: 1})
@@ -421,6 +420,55 @@ def test_blind_an_agents_room_is_counted_from_our_own_sessions(stage: stages.Sta
         stage.settle(claim, "created", served_by=AGENT)
     assert len(stage.given()) == 2
     stage.pass_seconds(29 * 60)
+    stage.lose_sight()
     assert fill(stage) == []
     stage.pass_seconds(2 * 60)
+    stage.lose_sight()
     assert len(fill(stage)) == 2
+
+
+def test_a_failed_reading_gives_no_room_that_was_not_there(stage: stages.Stage) -> None:
+    """What the last reading had seen of ours counts on when nobody can tell any more."""
+    stage.announce({"": 2})
+    stage.observe({AGENT: 0})
+    for claim in fill(stage):
+        stage.settle(claim, "created", served_by=AGENT)
+    stage.pass_seconds(5)
+    stage.observe({AGENT: 2})
+    for _ in range(5):
+        stage.pass_seconds(5)
+        stage.lose_sight()
+    assert fill(stage) == []
+    assert stage.get(stage.in_room()[0]).reason == "agent_full"
+
+
+def test_that_nobody_could_tell_is_old_news_after_a_while(stage: stages.Stage) -> None:
+    """Days later a reading is wanted again, and nothing is said of blindness."""
+    stage.announce({"": 2})
+    stage.lose_sight()
+    assert stage.reader.account(APPID).blind
+    stage.pass_seconds(3600)
+    assert stage.reader.account(APPID).blind is None
+    assert stage.take(stage.submit().id).needs_reading
+
+
+def test_an_agent_last_known_offline_needs_a_reading(stage: stages.Stage) -> None:
+    """However old that is: a reading can tell, so nobody is called to find out."""
+    stage.observe_nobody(AGENT)
+    stage.pass_seconds(3600)
+    request_id = stage.submit().id
+    taken = stage.take(request_id)
+    assert (taken.claim, taken.needs_reading) == (None, True)
+    stage.pass_seconds(61)
+    assert stage.let_out() == [], "not by the room's own time either"
+    stage.observe({AGENT: 0})
+    assert stage.let_out() == [request_id]
+
+
+def test_a_name_that_is_gone_may_be_wrong(stage: stages.Stage) -> None:
+    """An agent who was deleted is asked once, so that the fan need not wait for the deadline."""
+    stage.observe_nobody(AGENT)
+    assert stage.take(stage.submit("oA").id).claim is None
+    stage.ledger.accounts.name(APPID, [OTHER], [])
+    assert stage.claim(stage.submit("oB").id).calling == AGENT
+    assert stage.take(stage.submit("oC", kf_account=OTHER).id).claim is None

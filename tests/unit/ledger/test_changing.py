@@ -177,3 +177,14 @@ def test_a_retry_of_another_fans_request_changes_nobody_elses(stage: stages.Stag
     stage.submit(FAN, appid="wx2")
     assert stage.ledger.retry(first) == ("queued", "escalation")
     stage.check()
+
+
+def test_a_request_that_runs_again_forgets_why_it_failed(stage: stages.Stage) -> None:
+    """The code that it rested on is of the generation before."""
+    request_id = stage.submit().id
+    claim = stage.claim(request_id)
+    stage.settle(claim, "failed", reason="invalid_agent", because="65401 no such agent")
+    assert stage.get(request_id).errcode == 65401
+    assert stage.ledger.retry(request_id)[0] == "queued"
+    stage.settle(stage.claim(request_id), "created", served_by=stages.AGENT)
+    assert stage.get(request_id).errcode is None

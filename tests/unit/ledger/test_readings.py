@@ -234,7 +234,7 @@ def test_a_reading_that_fails_is_made_again_after_its_own_time(stage: stages.Sta
     wait_for_agents(stage)
     stage.pass_seconds(5.1)
     (reading,) = stage.ledger.accounts.watch(5, interval_seconds=20)
-    stage.ledger.accounts.blind(reading, "48001 no", interval_seconds=60)
+    stage.ledger.accounts.cannot_tell(reading, "48001 no", interval_seconds=60)
     assert next_in_seconds(stage) == pytest.approx(60, abs=0.5)
 
 

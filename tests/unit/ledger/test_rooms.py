@@ -316,9 +316,9 @@ def test_a_request_taken_back_from_a_room_can_run_again(stage: stages.Stage) -> 
 def test_how_often_nobody_was_found_is_kept_at_the_door(stage: stages.Stage) -> None:
     """Whoever goes ahead next is told, so that the waits grow; a session ends the row."""
     first, second = hold(stage, "oA", "oB")
-    stage.ledger.accounts.blind(stage.reading_of(APPID), "48001 no", interval_seconds=60)
     for strikes in range(3):
         stage.pass_seconds(61)
+        stage.lose_sight()
         assert stage.let_out() == [first]
         claim = stage.claim(first)
         assert (claim.reason, claim.strikes) == ("agent_offline", strikes)
@@ -326,6 +326,7 @@ def test_how_often_nobody_was_found_is_kept_at_the_door(stage: stages.Stage) -> 
         assert stage.wakes_in_seconds() == pytest.approx(40, abs=0.5)
     stage.ledger.cancel(first)
     stage.pass_seconds(61)
+    stage.lose_sight()
     assert stage.let_out() == [second]
     claim = stage.claim(second)
     assert claim.strikes == 3
@@ -447,3 +448,17 @@ def test_a_settlement_says_when_others_may_go(stage: stages.Stage, status: str) 
     assert stage.settle(stage.claim(first), status, reason=reason).has_stirred
     fresh = stage.claim(stage.submit("oC", kf_account="c@x").id)
     assert not stage.settle(fresh, "created", served_by="c@x").has_stirred
+
+
+def test_a_room_with_few_places_rests_once_a_pass_is_full(stage: stages.Stage) -> None:
+    """Who was let out counts for nobody before the claim: the next pass would send as many."""
+    stage.announce({"": 60})
+    stage.observe_nobody()
+    ids = [stage.submit(f"o{n:03d}").id for n in range(150)]
+    while stage.take().claim is None and stage.reader.counts()["queued"]:
+        pass
+    stage.observe({AGENT: 0})
+    assert stage.let_out() == ids[:1]
+    create(stage, ids[0])
+    assert len(stage.let_out(limit=40)) == 50
+    assert stage.let_out(limit=40) == []

@@ -22,7 +22,7 @@ end
 redis.call('HSET', BASE .. 'workers', ARGV[3], now .. ' ' .. ARGV[4])
 for i = 5, #ARGV, 2 do
   redis.call('HSET', BASE .. 'accounts', ARGV[i], now)
-  redis.call('HSET', BASE .. 'account:' .. ARGV[i], 'capacity', ARGV[i + 1])
+  redis.call('HSET', account_key(ARGV[i]), 'capacity', ARGV[i + 1])
 end
 forget('workers', NOW - FORGET_WORKER_MS)
 forget('accounts', NOW - FORGET_ACCOUNT_MS)

@@ -8,26 +8,26 @@ local PASSED_OVER = 100
 -- Whom to ask for `rec`: `calling` is '' when the fan must be read back first; `strikes` is how often in
 -- a row it, or who probed before it, waited for `reason`.
 -- Returns nil when nobody can be asked, so that it was held, and whether a reading would help.
-local function find_agent(rec, out, doubt, hold_ms)
+local function find_agent(rec, doubt, rest_ms)
   local account = account_of(rec.appid)
-  local held, probes_for, strikes = gate(account, rec.id)
-  if held then
-    enter_room(rec, held, NOW + hold_ms)
+  local shut_for = why_shut(account, rec.id)
+  if shut_for then
+    enter_room(rec, shut_for, NOW + rest_ms)
     return nil
   end
-  local found = { reason = probes_for or rec.reason, strikes = strikes or 0 }
-  local insists = insistence_of(rec)
+  local hold, since = account.hold, asks_before(rec)
+  local found = { reason = hold and hold.reason or rec.reason, strikes = hold and hold.strikes or 0 }
   if doubt then
     local is_target = string.find('|' .. rec.targets .. '|', '|' .. doubt .. '|', 1, true)
-    found.calling = is_target and room_left(account, doubt, insists) > 0 and doubt or ''
+    found.calling = is_target and spare_of(account, doubt, since) > 0 and doubt or ''
     if found.calling ~= '' then give(account, doubt, rec.id) end
     send_probe(account, rec.id)
     return found
   end
   local reason, is_unread, by_any
-  found.calling, reason, is_unread, by_any = choose(account, rec.targets, out, insists)
+  found.calling, reason, is_unread, by_any = choose(account, rec.targets, rec.out, since)
   if found.calling == '' and reason ~= '' then
-    enter_room(rec, reason, NOW + hold_ms)
+    enter_room(rec, reason, NOW + rest_ms)
     return nil, is_unread
   end
   if found.calling ~= '' then
@@ -41,9 +41,8 @@ local function find_agent(rec, out, doubt, hold_ms)
 end
 
 -- Returns the claim; or nil, and whether a reading of who is online would help.
-local function take(rec, holder, lease_ms, hold_ms)
-  local key, doubt = record_key(rec.id), doubt_of(rec)
-  local v = redis.call('HMGET', key, 'out', 'attempts', 'calls', 'crashes', 'holder')
+local function take(rec, holder, lease_ms, rest_ms)
+  local doubt = doubt_of(rec)
   local found = { calling = rec.calling, reason = rec.reason, strikes = 0 }
   if rec.status == 'queued' then
     local is_over = NOW >= rec.deadline_at
@@ -54,40 +53,39 @@ local function take(rec, holder, lease_ms, hold_ms)
     found.calling = ''
     if not (is_over or rec.cancel) then
       local is_unread
-      found, is_unread = find_agent(rec, v[1] or '', doubt, hold_ms)
+      found, is_unread = find_agent(rec, doubt, rest_ms)
       if not found then return nil, is_unread end
     end
     rec.calling = found.calling
     rec.fence = rec.fence + 1
-    move(rec, 'calling', rec.reason)
-    redis.call('HSET', key, 'fence', rec.fence, 'holder', holder, 'calling', rec.calling)
-  elseif rec.status ~= 'calling' or v[5] ~= holder then
+    move(rec, 'calling', rec.reason, 'fence', rec.fence, 'holder', holder, 'calling', rec.calling)
+  elseif rec.status ~= 'calling' or rec.holder ~= holder then
     return nil -- somebody else has it, or it is not its turn: a doubled doorbell harms nothing
   end
   redis.call('ZADD', BASE .. 'due', NOW + lease_ms, rec.id)
-  return { rec.id, rec.fence, rec.appid, rec.openid, rec.targets, v[1] or '', rec.calling, doubt or '',
-    found.reason, v[2] or 0, v[3] or 0, found.strikes, v[4] or 0, rec.cancel and 1 or 0,
+  return { rec.id, rec.fence, rec.appid, rec.openid, rec.targets, rec.out, rec.calling, doubt or '',
+    found.reason, rec.attempts, rec.calls, found.strikes, rec.crashes, rec.cancel and 1 or 0,
     rec.deadline_at - NOW }
 end
 
 -- The claim of this holder whose reply was lost, if there is one.
-local function held(holder)
+local function claim_of(holder)
   for _, id in ipairs(redis.call('ZRANGE', BASE .. 'index:calling', 0, -1)) do
     if redis.call('HGET', record_key(id), 'holder') == holder then return load(id) end
   end
 end
 
--- ARGV[first..]: holder, lease in ms, 1 for a claim sent again, how long who cannot be asked for is held
--- (ms), own ids.
+-- ARGV[first..]: holder, lease in ms, 1 for a claim sent again, how long a room rests without
+-- presence (ms), own ids.
 -- Returns how many own ids are used up, the unknown ones, 1 when somebody waits for a reading of who is
 -- online, and the claim or nothing.
 local function claim_next(first)
-  local holder, lease_ms, hold_ms = ARGV[first], tonumber(ARGV[first + 1]), tonumber(ARGV[first + 3])
+  local holder, lease_ms, rest_ms = ARGV[first], tonumber(ARGV[first + 1]), tonumber(ARGV[first + 3])
   local own, unknown, is_unread = first + 4, {}, 0
-  local again = ARGV[first + 2] == '1' and held(holder)
-  if again then return { 0, {}, 0, take(again, holder, lease_ms, hold_ms) } end
+  local again = ARGV[first + 2] == '1' and claim_of(holder)
+  if again then return { 0, {}, 0, take(again, holder, lease_ms, rest_ms) } end
   local function try(rec)
-    local taken, needs_reading = take(rec, holder, lease_ms, hold_ms)
+    local taken, needs_reading = take(rec, holder, lease_ms, rest_ms)
     if needs_reading then is_unread = 1 end
     return taken
   end

@@ -4,7 +4,7 @@
 local appid, refused = known_account(ARGV[2])
 if not appid then return refused end
 local field = ARGV[3] == '' and 'paused' or 'pause:' .. ARGV[3]
-if ARGV[4] == '1' then return { appid, redis.call('HSET', account_key(appid), field, NOW) } end
+if ARGV[4] == '1' then return { appid, redis.call('HSETNX', account_key(appid), field, NOW) } end
 local changed = redis.call('HDEL', account_key(appid), field)
 if changed == 1 then open_gate(appid) end
 return { appid, changed }

@@ -1,28 +1,27 @@
 -- Write down who is online. ARGV: retention, appid, when the reading began (ms), how long until the next one (ms),
 -- how long this one is trusted (ms; so much longer where the next one is later), then name and accepted_case of each
 -- online agent.
--- Rooms wake as soon as anybody is online: each look finds out for whom there is room.
+-- Rooms wake as soon as anybody is online: each look finds out for whom there is something to spare.
 -- Returns how many agents came online since the reading before.
 local appid, began = ARGV[2], tonumber(ARGV[3])
-local FIRST, n = 7, tonumber(ARGV[6])
+local FIRST = 6
 -- Where nobody was online for so long, it is enough to look now and then.
 local LONG_EMPTY_MS, EMPTY_MS = 3600 * 1000, 60 * 1000
 
-local key = account_key(appid)
-local fields = redis.call('HGETALL', key)
-local known = {}
+local account = account_of(appid)
+if began < account.began then return 0 end
+local key, fields, known = account.key, redis.call('HGETALL', account.key), {}
 for i = 1, #fields, 2 do known[fields[i]] = fields[i + 1] end
-if began < tonumber(known.began or 0) then return 0 end
 
 local names, came = {}, 0
-for i = FIRST, FIRST + 2 * n - 1, 2 do
+for i = FIRST, #ARGV, 2 do
   local kf_account = ARGV[i]
   names[#names + 1] = kf_account
   if not known['on:' .. kf_account] then came = came + 1 end
   redis.call('HSET', key, 'on:' .. kf_account, ARGV[i + 1])
   if tonumber(known['off:' .. kf_account] or began) < began then redis.call('HDEL', key, 'off:' .. kf_account) end
   known['on:' .. kf_account] = nil
-  redis.call('ZREMRANGEBYSCORE', given_key(appid, kf_account), '-inf', string.format('(%.0f', began - LAG_MS))
+  forget_seen(account, kf_account, began)
 end
 for name in pairs(known) do
   local gone = string.match(name, '^on:(.*)')
@@ -31,8 +30,6 @@ for name in pairs(known) do
     redis.call('HSETNX', key, 'off:' .. gone, began)
   end
 end
-
-for i = FIRST + 2 * n, #ARGV do redis.call('HSETNX', key, 'off:' .. ARGV[i], 0) end
 
 local empty_since = #names == 0 and tonumber(known.empty_since or began)
 local next_at, longer_ms = began + tonumber(ARGV[4]), tonumber(ARGV[5]) - tonumber(ARGV[4])

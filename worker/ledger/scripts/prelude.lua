@@ -16,6 +16,7 @@ local NOW = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
 local function record_key(id) return BASE .. 'request:' .. id end
 local function fan_key(rec) return BASE .. 'fan:' .. rec.appid .. ':' .. rec.openid end
+local function account_key(appid) return BASE .. 'account:' .. appid end
 local function doubt_key(rec) return BASE .. 'doubt:' .. rec.appid .. ':' .. rec.openid end
 
 local function index_key(status, reason, lane)
@@ -32,7 +33,8 @@ local function count(name) redis.call('HINCRBY', BASE .. 'counters', name, 1) en
 
 local function load(id)
   local v = redis.call('HMGET', record_key(id), 'status', 'reason', 'lane', 'submitted_at', 'appid',
-    'openid', 'deadline_at', 'fence', 'updated_at', 'cancel', 'calling', 'targets')
+    'openid', 'deadline_at', 'fence', 'updated_at', 'cancel', 'calling', 'targets', 'kept_until', 'out',
+    'attempts', 'calls', 'crashes', 'holder')
   if not v[1] then return nil end
   if not (v[3] and v[4] and v[5] and v[6] and v[7] and v[9] and v[12]) then -- not written by us
     count('broken_record')
@@ -40,10 +42,13 @@ local function load(id)
   end
   return { id = id, status = v[1], reason = v[2] or '', lane = v[3], submitted_at = v[4], appid = v[5],
     openid = v[6], deadline_at = tonumber(v[7]), fence = tonumber(v[8] or 0),
-    updated_at = tonumber(v[9]), cancel = v[10], calling = v[11] or '', targets = v[12] }
+    updated_at = tonumber(v[9]), cancel = v[10], calling = v[11] or '', targets = v[12],
+    kept_until = tonumber(v[13] or 0), out = v[14] or '', attempts = v[15] or 0, calls = v[16] or 0,
+    crashes = v[17] or 0, holder = v[18] }
 end
 
--- A room holds who waits for the same thing; it is named by account and target list.
+-- A room holds who waits for the same thing; it is named by account and target list. Who is moved on leaves it,
+-- so this much of it stands here; `rooms.lua` has the rest.
 local function room_of(rec) return rec.appid .. ':' .. rec.targets end
 local function room_key(room) return BASE .. 'room:' .. room end
 local function door_key(room) return BASE .. 'door:' .. room end
@@ -61,15 +66,15 @@ local function leave_room(rec)
   end
 end
 
--- One change of state: record, index and event in the same step.
-local function change_state(rec, status, reason)
+-- One change of state: record, index and event in the same step. More fields of the record can come along.
+local function change_state(rec, status, reason, ...)
   local from = index_key(rec.status, rec.reason, rec.lane)
   local to = index_key(status, reason, rec.lane)
   if from ~= to then
     redis.call('ZREM', from, rec.id)
     redis.call('ZADD', to, rec.submitted_at, rec.id)
   end
-  redis.call('HSET', record_key(rec.id), 'status', status, 'reason', reason, 'updated_at', NOW)
+  redis.call('HSET', record_key(rec.id), 'status', status, 'reason', reason, 'updated_at', NOW, ...)
   local said = (status == 'queued' or status == 'calling') and '' or reason -- kept, but it is past
   redis.call('XADD', BASE .. 'events', 'MAXLEN', '~', EVENTS, '*',
     'id', rec.id, 'status', status, 'reason', said)
@@ -77,20 +82,17 @@ local function change_state(rec, status, reason)
 end
 
 -- The same for a request that leaves where it stood.
-local function move(rec, status, reason)
+local function move(rec, status, reason, ...)
   if rec.status == 'waiting' then leave_room(rec) end
-  change_state(rec, status, reason)
+  change_state(rec, status, reason, ...)
 end
 
 -- The end: nothing changes the record after this but `retry`, and retention removes it.
 local function finish(rec, status, reason)
-  move(rec, status, reason)
-  local key = record_key(rec.id)
-  redis.call('HDEL', key, 'next_attempt_at', 'calling', 'holder', 'cancel', 'crashes')
-  redis.call('HSET', key, 'finished_at', NOW)
+  move(rec, status, reason, 'finished_at', NOW)
+  redis.call('HDEL', record_key(rec.id), 'next_attempt_at', 'calling', 'holder', 'cancel', 'crashes')
   redis.call('ZREM', BASE .. 'due', rec.id)
-  local kept_until = tonumber(redis.call('HGET', key, 'kept_until') or 0)
-  redis.call('ZADD', BASE .. 'retention', math.max(NOW + RETENTION_MS, kept_until), rec.id)
+  redis.call('ZADD', BASE .. 'retention', math.max(NOW + RETENTION_MS, rec.kept_until), rec.id)
 end
 
 -- When the waiting room must look at a queued request: its next ring, or its deadline if that comes first.
@@ -114,8 +116,8 @@ end
 
 -- An idempotency key points at `rec` until then, at least; the record must not go before it.
 local function keep_until(rec, at)
-  local before = tonumber(redis.call('HGET', record_key(rec.id), 'kept_until') or 0)
-  redis.call('HSET', record_key(rec.id), 'kept_until', math.max(before, at))
+  rec.kept_until = math.max(rec.kept_until or 0, at)
+  redis.call('HSET', record_key(rec.id), 'kept_until', rec.kept_until)
 end
 
 -- The request's own key lives at least as long as the request.
@@ -129,10 +131,13 @@ local function keep_own_key(rec)
   end
 end
 
--- Remember `n` attempts, given from ARGV[first] on as slot, call and message.
-local function keep_attempts(id, n, first)
-  for i = 0, n - 1 do
-    local at = first + 3 * i
-    redis.call('HSET', record_key(id), 'a' .. ARGV[at], ARGV[at + 1], 'm' .. ARGV[at], ARGV[at + 2])
+-- The fields of `n` attempts, given from ARGV[first] on as slot, call and message.
+local function attempt_fields(n, first)
+  local fields = {}
+  for at = first, first + 3 * (n - 1), 3 do
+    for _, part in ipairs({ 'a' .. ARGV[at], ARGV[at + 1], 'm' .. ARGV[at], ARGV[at + 2] }) do
+      fields[#fields + 1] = part
+    end
   end
+  return fields
 end

@@ -4,23 +4,28 @@
 -- so, or ''), attempts, calls, n, then n times (slot, call, message).
 -- Returns {what, calling, reason, is_unread}: `what` is 'ok', 'cancelled' when it was taken back meanwhile, or
 -- 'lost'; `calling` is '' when nobody can be asked now, for `reason` ('' when every target is wrong).
-local id = ARGV[2]
+local id, fence, calling, chooses, lease_ms = ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5] == '1', tonumber(ARGV[6])
+local doubt, out, offline, n = ARGV[7], ARGV[8], ARGV[9], tonumber(ARGV[12])
+
 local rec = load(id)
-if not rec or rec.fence ~= tonumber(ARGV[3]) or rec.status ~= 'calling' then return { 'lost' } end
-learn(rec, ARGV[7], '')
-keep_attempts(id, tonumber(ARGV[12]), 13)
-local calling, reason, is_unread = ARGV[4], '', false
-if ARGV[5] == '1' or calling ~= rec.calling then take_off(rec, doubt_of(rec) == rec.calling) end
-if ARGV[5] == '1' then
-  local account = account_of(rec.appid)
-  if ARGV[9] ~= '' then redis.call('HSET', account.key, 'off:' .. ARGV[9], NOW) end
-  local by_any
-  calling, reason, is_unread, by_any = choose(account, rec.targets, ARGV[8], insistence_of(rec))
-  if account.paused then calling, reason = '', 'paused' end
+if not rec or rec.fence ~= fence or rec.status ~= 'calling' then return { 'lost' } end
+learn(rec, doubt, '')
+local account, reason, is_unread, by_any = account_of(rec.appid), '', false, false
+if offline ~= '' then redis.call('HSET', account.key, 'off:' .. offline, NOW) end
+if chooses or calling ~= rec.calling then
+  take_off(rec, doubt_of(rec) == rec.calling)
+  if account.paused and chooses then
+    reason = 'paused'
+  elseif chooses then
+    calling, reason, is_unread, by_any = choose(account, rec.targets, out, asks_before(rec))
+  end
   if calling ~= '' then give(account, calling, id, by_any) end
 end
-local key = record_key(id)
-redis.call('HSET', key, 'calling', calling, 'attempts', ARGV[10], 'calls', ARGV[11])
-if ARGV[8] ~= '' then redis.call('HSET', key, 'out', ARGV[8]) end
-redis.call('ZADD', BASE .. 'due', NOW + tonumber(ARGV[6]), id)
-return { rec.cancel and 'cancelled' or 'ok', calling, reason or '', is_unread and 1 or 0 }
+local fields = attempt_fields(n, 13)
+for _, part in ipairs({ 'calling', calling, 'attempts', ARGV[10], 'calls', ARGV[11] }) do
+  fields[#fields + 1] = part
+end
+redis.call('HSET', record_key(id), unpack(fields))
+if out ~= '' then redis.call('HSET', record_key(id), 'out', out) end
+redis.call('ZADD', BASE .. 'due', NOW + lease_ms, id)
+return { rec.cancel and 'cancelled' or 'ok', calling, reason, is_unread and 1 or 0 }

@@ -12,7 +12,7 @@ if other and not FINAL[other.status] then return { 'superseded', other.id } end
 
 local key = record_key(rec.id)
 local deadline_at = NOW + tonumber(rec.lane == 'escalation' and ARGV[3] or ARGV[4])
-redis.call('HDEL', key, 'finished_at', 'served_by', 'attempts', 'out')
+redis.call('HDEL', key, 'finished_at', 'served_by', 'attempts', 'out', 'because')
 redis.call('HSETNX', key, 'generation', 1)
 redis.call('HINCRBY', key, 'generation', 1)
 redis.call('HSET', key, 'deadline_at', deadline_at)

@@ -1,7 +1,9 @@
 -- Rooms: where requests wait together that are held for the same thing. Within a room escalations
 -- stand first, then who was submitted first. A room has one wake time; requests only have deadlines.
 -- A room's door is shut; the first who gets through opens it for the rest (`open`), and an agent found
--- offline shuts it again. `ahead` is the one who was sent to try.
+-- offline shuts it again. `ahead` is the one who was sent to try; `strikes` of these in a row found nobody, and
+-- `wait` ms is what tenacity says until the next; `rest` until when readings do not hurry it; `reason` is what
+-- the first are said to wait for.
 
 -- What is held for agents, for which presence is read.
 local FOR_AGENTS = { agent_offline = true, agent_full = true, paused = true }
@@ -11,19 +13,23 @@ local BATCHES = 1e13
 local DOOR_SECONDS = 3600
 -- After so many calls in a row that found nobody, readings do not bring the next one forward: the list may
 -- say online of an agent whom WeChat gives no fan.
-local PATIENCE = 3
+local CALLS_IN_VAIN = 3
 -- Most rooms that one change of an account wakes at once; the others wake by their own times.
 local ROOMS_A_STIR = 1000
 
-local function place(rec)
+local function order_of(rec)
   return tonumber(rec.submitted_at) + (rec.lane == 'escalation' and 0 or BATCHES)
 end
 
 -- Wake a room now: before those whose first came later, and all batches.
-local function stir_room(room)
-  local rests_until = tonumber(redis.call('HGET', door_key(room), 'rest') or 0)
+local function wake_room(room)
   local head = redis.call('ZRANGE', room_key(room), 0, 0, 'WITHSCORES')
-  if head[1] and rests_until <= NOW then redis.call('ZADD', BASE .. 'rooms', tonumber(head[2]) - BATCHES, room) end
+  if head[1] then redis.call('ZADD', BASE .. 'rooms', tonumber(head[2]) - BATCHES, room) end
+end
+
+-- The same, unless the room rests after calls in vain.
+local function stir_room(room)
+  if tonumber(redis.call('HGET', door_key(room), 'rest') or 0) <= NOW then wake_room(room) end
 end
 
 local function stir_account(appid)
@@ -34,7 +40,7 @@ end
 
 -- When the agents of this account may be read next.
 local function may_read_at(appid)
-  return math.max(NOW, tonumber(redis.call('HGET', BASE .. 'account:' .. appid, 'next') or 0))
+  return math.max(NOW, tonumber(redis.call('HGET', account_key(appid), 'next') or 0))
 end
 
 -- Somebody waits for this account's agents: let a worker read who is online.
@@ -54,7 +60,7 @@ local function enter_room(rec, reason, wake_at, strikes)
   move(rec, 'waiting', reason)
   redis.call('HDEL', record_key(rec.id), 'next_attempt_at', 'calling', 'holder', 'crashes')
   redis.call('ZADD', BASE .. 'due', rec.deadline_at, rec.id)
-  redis.call('ZADD', room_key(room), place(rec), rec.id)
+  redis.call('ZADD', room_key(room), order_of(rec), rec.id)
   redis.call('SADD', BASE .. 'rooms:' .. rec.appid, room)
   local was_ahead = redis.call('HGET', door, 'ahead') == rec.id
   local is_first = redis.call('ZADD', BASE .. 'rooms', 'NX', wake_at, room) == 1
@@ -65,7 +71,7 @@ local function enter_room(rec, reason, wake_at, strikes)
   if reason == 'agent_offline' then redis.call('HDEL', door, 'open') end
   if strikes and (was_ahead or is_first) then
     redis.call('HSET', door, 'strikes', strikes, 'wait', wake_at - NOW)
-    if tonumber(strikes) >= PATIENCE then redis.call('HSET', door, 'rest', wake_at) end
+    if tonumber(strikes) >= CALLS_IN_VAIN then redis.call('HSET', door, 'rest', wake_at) end
     redis.call('EXPIRE', door, DOOR_SECONDS)
   end
   if FOR_AGENTS[reason] then watch(rec.appid) end
@@ -82,8 +88,7 @@ local function tell_room(rec, is_created)
   if was_ahead then redis.call('HDEL', door, 'ahead') end
   if is_created then redis.call('HDEL', door, 'strikes', 'wait', 'rest') end
   if opens then
-    local account, offline = BASE .. 'account:' .. rec.appid, 'off:' .. rec.calling
-    if redis.call('HEXISTS', account, offline) == 1 then redis.call('HSET', account, offline, 0) end
+    redis.call('HDEL', account_key(rec.appid), 'off:' .. rec.calling)
     redis.call('EXPIRE', door, DOOR_SECONDS)
   end
   if was_ahead or opens then stir_room(room) end

@@ -55,7 +55,7 @@ if live and not FINAL[live.status] then -- one live request per fan: join it
     end
     redis.call('HSET', record_key(live.id), 'lane', lane)
     live.lane = lane
-    redis.call('ZADD', room_key(room_of(live)), 'XX', place(live), live.id)
+    redis.call('ZADD', room_key(room_of(live)), 'XX', order_of(live), live.id)
   end
   if live.status == 'waiting' then
     local wake_at = tonumber(redis.call('HGET', record_key(live.id), 'next_attempt_at') or deadline_at)

@@ -11,7 +11,7 @@ for _, appid in ipairs(redis.call('ZRANGEBYSCORE', BASE .. 'watch', '-inf', NOW,
   local is_wanted = redis.call('EXISTS', BASE .. 'wanted:' .. appid) == 1
   if is_wanted or redis.call('EXISTS', BASE .. 'rooms:' .. appid) == 1 then
     redis.call('ZADD', BASE .. 'watch', again_at, appid)
-    if is_wanted or not is_shut(account_of(appid)) then taken[#taken + 1] = appid end
+    if is_wanted or not why_shut(account_of(appid), '') then taken[#taken + 1] = appid end
   else
     redis.call('ZREM', BASE .. 'watch', appid)
   end

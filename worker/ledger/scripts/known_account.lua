@@ -5,10 +5,10 @@ local ALIVE_MS = 60 * 1000
 
 -- The account named, or the only one known where none is named; else nil and the refusal to return.
 local function known_account(appid)
+  if appid ~= '' and redis.call('HEXISTS', BASE .. 'accounts', appid) == 1 then return appid end
   local announced = redis.call('HGETALL', BASE .. 'accounts')
   local known, alive = {}, {}
   for i = 1, #announced, 2 do
-    if announced[i] == appid then return appid end
     known[#known + 1] = announced[i]
     if NOW - tonumber(announced[i + 1]) < ALIVE_MS then alive[#alive + 1] = announced[i] end
   end
