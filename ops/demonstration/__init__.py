@@ -1,3 +1,4 @@
-"""The demo: `plan` says who comes and what must become of each, `system` runs all parts here,
-`course` lets the fans arrive, `view` shows it, `verdict` compares; `performance` is the whole.
+"""The demo: `plan` says who comes (`kinds`, `cast`), `system` runs all parts here, `course` lets it
+happen, `pictures` and `view` show it, `verdict` and `costs` judge it, `closing` tells the result;
+`performance` is the whole.
 """

@@ -10,85 +10,38 @@ import dataclasses
 import enum
 import random
 
+from ops.demonstration import cast, kinds
 from ops.simulator import faults, scenario
-from worker.contract import record, request
+from worker.contract import request
 
 #: Fewer fans than this cannot be of every kind.
-LEAST_FANS = 12
+LEAST_FANS = 16
 MOST_FANS = 1000
 
 #: The fans arrive within so many seconds.
 ARRIVAL_SECONDS = 10.0
-#: When the late agent signs in, and from when to when another one is away.
+#: Those who wait for room, or for a pause to end, come early; those in the queue are there.
+_ARRIVE_WITHIN = {kinds.Kind.FULL: 3.0, kinds.Kind.PAUSED: 6.0, kinds.Kind.QUEUE: 0.0}
+#: When the late agent signs in, and from when to when one is away, another one paused.
 LATE_SECONDS = 12.0
 BREAK_SECONDS = (3.0, 14.0)
+PAUSE_SECONDS = (0.0, 9.0)
 #: The life of a request whose agent never comes.
-SHORT_TTL_SECONDS = 10.0
+SHORT_TTL_SECONDS = 8.0
+#: A fan of the agent who takes few at a time leaves again after so long.
+SESSION_SECONDS = 2.0
 #: More faults in a row than this no fan gets: waiting for them would take the demo too long.
 MOST_FAULTS_IN_A_ROW = 2
 
-_ANNA, _BERT, _CARL = "anna@demo", "bert@demo", "carl@demo"
-_DORA, _LATE, _NEVER = "dora@demo", "emil@demo", "fred@demo"
-_WRONG = "wrong@demo"
-
-#: Chances for a call to go wrong, as a scenario writes them.
-_FAULTS = {
-    "busy": 0.06,
-    "html_502": 0.02,
-    "cut_before": 0.02,
-    "cut_after": 0.04,
-    "lied": 0.02,
-    "hang": 0.01,
-    "garbage": 0.01,
-}
 #: So many of a fan's calls are looked at for faults; none makes more.
 _DRAWS = 16
-
-
-class Kind(enum.Enum):
-    """What a fan is there to show."""
-
-    ONLINE = "agent online"
-    ANY = "any agent will do"
-    FALLBACK = "first choice never comes"
-    BREAK = "agent takes a break"
-    LATE = "agent comes late"
-    NEVER = "agent never comes"
-    SERVED = "served by another agent"
-    WRONG_FAN = "unknown openid"
-    WRONG_AGENT = "no such agent"
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What a request must end as."""
-
-    status: record.Status
-    reason: record.Reason | None = None
-
-    def __str__(self) -> str:
-        return f"{self.status} ({self.reason})" if self.reason else str(self.status)
-
-
-_CREATED = Outcome(status=record.Status.CREATED)
-EXPECTED = {
-    Kind.ONLINE: _CREATED,
-    Kind.ANY: _CREATED,
-    Kind.FALLBACK: _CREATED,
-    Kind.BREAK: _CREATED,
-    Kind.LATE: _CREATED,
-    Kind.NEVER: Outcome(status=record.Status.EXPIRED, reason=record.Reason.AGENT_OFFLINE),
-    Kind.SERVED: Outcome(status=record.Status.ALREADY_SERVED),
-    Kind.WRONG_FAN: Outcome(status=record.Status.FAILED, reason=record.Reason.INVALID_OPENID),
-    Kind.WRONG_AGENT: Outcome(status=record.Status.FAILED, reason=record.Reason.INVALID_AGENT),
-}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Fan:
     """One fan: when they come, what they ask for, and which kind they are."""
 
-    kind: Kind
+    kind: kinds.Kind
     openid: str
     kf_account: str
     arrives_at: float
@@ -107,13 +60,36 @@ class Fan:
         )
 
 
+class Turn(enum.Enum):
+    """What happens to an agent."""
+
+    #: Signs in at WeChat.
+    COMES = "comes"
+    #: Signs out.
+    LEAVES = "leaves"
+    #: An operator holds what is meant for the agent.
+    PAUSED = "paused"
+    #: The operator lets it go.
+    RESUMED = "resumed"
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Switch:
-    """An agent signs in or out."""
+    """An agent's turn, and when."""
 
     at: float
     kf_account: str
-    online: bool
+    turn: Turn
+
+
+#: What happens to agents, in its order.
+SWITCHES = (
+    Switch(at=PAUSE_SECONDS[0], kf_account=cast.HUGO, turn=Turn.PAUSED),
+    Switch(at=BREAK_SECONDS[0], kf_account=cast.DORA, turn=Turn.LEAVES),
+    Switch(at=PAUSE_SECONDS[1], kf_account=cast.HUGO, turn=Turn.RESUMED),
+    Switch(at=LATE_SECONDS, kf_account=cast.EMIL, turn=Turn.COMES),
+    Switch(at=BREAK_SECONDS[1], kf_account=cast.DORA, turn=Turn.COMES),
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,90 +97,108 @@ class Plan:
     """The whole course of a demo; times in seconds since the doors opened."""
 
     seed: int
+    #: Those for whom somebody submits a request, in the order of their arrival.
     fans: tuple[Fan, ...]
-    switches: tuple[Switch, ...]
+    #: Those who wait in WeChat's own queue until `kfsession route` finds them.
+    queue: tuple[Fan, ...]
     #: The simulator's scenario, as TOML.
     scenario: str
 
 
 def make(fans: int, seed: int) -> Plan:
     """The plan of this seed."""
-    text = _scenario(seed)
-    chances = faults.chances(scenario.parse(text).faults)
+    chances = faults.chances(scenario.parse(cast.simulator_toml(seed)).faults)
     # Not for secrets: the same seed must give the same plan.
     chance = random.Random(seed)  # noqa: S311
+    everybody = [_fan(kind, number, seed, chance, chances) for number, kind in _kinds(fans)]
+    queue = tuple(fan for fan in everybody if fan.kind is kinds.Kind.QUEUE)
+    coming = (fan for fan in everybody if fan.kind is not kinds.Kind.QUEUE)
     return Plan(
         seed=seed,
-        fans=tuple(
-            sorted(
-                (_fan(kind, number, seed, chance, chances) for number, kind in _kinds(fans)),
-                key=lambda fan: fan.arrives_at,
-            )
-        ),
-        switches=(
-            Switch(at=BREAK_SECONDS[0], kf_account=_DORA, online=False),
-            Switch(at=LATE_SECONDS, kf_account=_LATE, online=True),
-            Switch(at=BREAK_SECONDS[1], kf_account=_DORA, online=True),
-        ),
-        scenario=text,
+        fans=tuple(sorted(coming, key=lambda fan: fan.arrives_at)),
+        queue=queue,
+        scenario=cast.simulator_toml(seed, [fan.openid for fan in queue]),
     )
 
 
-def _kinds(fans: int) -> list[tuple[int, Kind]]:
-    """One of each odd kind, shares of some others, the rest ordinary; numbered."""
+def _kinds(fans: int) -> list[tuple[int, kinds.Kind]]:
+    """One of each odd kind, shares of some others, the rest ordinary; then the queue; numbered."""
     shares = {
-        Kind.SERVED: 1,
-        Kind.WRONG_FAN: 1,
-        Kind.WRONG_AGENT: 1,
-        Kind.ANY: max(1, fans // 10),
-        Kind.FALLBACK: max(1, fans // 12),
-        Kind.NEVER: max(1, fans // 10),
-        Kind.BREAK: max(1, fans // 8),
-        Kind.LATE: max(1, fans // 8),
+        kinds.Kind.SERVED: 1,
+        kinds.Kind.WRONG_FAN: 1,
+        kinds.Kind.WRONG_AGENT: 1,
+        # More than fit at once, but not so many that all others wait for the last of them.
+        kinds.Kind.FULL: min(6, max(4, fans // 10)),
+        kinds.Kind.ANY: max(1, fans // 10),
+        kinds.Kind.FALLBACK: max(1, fans // 15),
+        kinds.Kind.LADDER: max(1, fans // 15),
+        kinds.Kind.NEVER: max(1, fans // 10),
+        kinds.Kind.BREAK: max(1, fans // 10),
+        kinds.Kind.LATE: max(1, fans // 10),
+        kinds.Kind.PAUSED: max(1, fans // 12),
     }
-    shares[Kind.ONLINE] = fans - sum(shares.values())
+    shares[kinds.Kind.ONLINE] = fans - sum(shares.values())
+    shares[kinds.Kind.QUEUE] = fans // 3
     return list(enumerate((kind for kind, share in shares.items() for _ in range(share)), start=1))
 
 
-def _fan(kind: Kind, number: int, seed: int, chance: random.Random, chances: faults.Chances) -> Fan:
+def _fan(
+    kind: kinds.Kind, number: int, seed: int, chance: random.Random, chances: faults.Chances
+) -> Fan:
+    first, *fallbacks = _targets(kind, chance)
     return Fan(
         kind=kind,
         openid=_openid(kind, number, seed, chance, chances),
-        kf_account=_first_choice(kind, chance),
-        fallbacks=(chance.choice((_ANNA, _BERT, _CARL)),) if kind is Kind.FALLBACK else (),
-        arrives_at=chance.uniform(0, ARRIVAL_SECONDS),
+        kf_account=first,
+        fallbacks=tuple(fallbacks),
+        arrives_at=chance.uniform(0, _ARRIVE_WITHIN.get(kind, ARRIVAL_SECONDS)),
         lane=request.Lane.BATCH if chance.random() < 1 / 3 else request.Lane.ESCALATION,
-        ttl_seconds=SHORT_TTL_SECONDS if kind is Kind.NEVER else None,
+        ttl_seconds=SHORT_TTL_SECONDS if kind is kinds.Kind.NEVER else None,
     )
 
 
-def _first_choice(kind: Kind, chance: random.Random) -> str:
+def _targets(kind: kinds.Kind, chance: random.Random) -> tuple[str, ...]:
     match kind:
-        case Kind.ANY:
-            return request.ANY
-        case Kind.FALLBACK | Kind.NEVER:
-            return _NEVER
-        case Kind.BREAK:
-            return _DORA
-        case Kind.LATE:
-            return _LATE
-        case Kind.WRONG_AGENT:
-            return _WRONG
-        case Kind.SERVED:
-            return _ANNA
+        case kinds.Kind.ANY | kinds.Kind.QUEUE:
+            return (request.ANY,)
+        case kinds.Kind.FALLBACK:
+            return (cast.FRED, chance.choice(cast.ALWAYS))
+        case kinds.Kind.LADDER:
+            return (cast.WRONG, cast.FRED, chance.choice(cast.ALWAYS))
+        case kinds.Kind.BREAK:
+            return (cast.DORA,)
+        case kinds.Kind.LATE:
+            return (cast.EMIL,)
+        case kinds.Kind.FULL:
+            return (cast.GINA,)
+        case kinds.Kind.PAUSED:
+            return (cast.HUGO,)
+        case kinds.Kind.NEVER:
+            return (cast.FRED,)
+        case kinds.Kind.WRONG_AGENT:
+            return (cast.WRONG,)
+        case kinds.Kind.SERVED:
+            return (cast.ANNA,)
         case _:
-            return chance.choice((_ANNA, _BERT, _CARL))
+            return (chance.choice(cast.ALWAYS),)
+
+
+#: Begins of openids, by which the simulator knows what to make of a fan.
+_PREFIXES = {
+    kinds.Kind.SERVED: "served_bert",
+    kinds.Kind.WRONG_FAN: "wrong",
+    kinds.Kind.QUEUE: "queue",
+}
 
 
 def _openid(
-    kind: Kind, number: int, seed: int, chance: random.Random, chances: faults.Chances
+    kind: kinds.Kind, number: int, seed: int, chance: random.Random, chances: faults.Chances
 ) -> str:
     """A name that the simulator treats as this kind, and that no long row of faults strikes."""
-    prefix = {Kind.SERVED: "served_bert", Kind.WRONG_FAN: "wrong"}.get(kind, "fan")
     # A fault in the last moments of a short life would be what the request waited for at its end.
-    most = 0 if kind is Kind.NEVER else MOST_FAULTS_IN_A_ROW
+    most = 0 if kind is kinds.Kind.NEVER else MOST_FAULTS_IN_A_ROW
     while True:
-        openid = f"{prefix}_{number:03d}_{chance.getrandbits(32):08x}"
+        openid = f"{_PREFIXES.get(kind, 'fan')}_{number:03d}_{chance.getrandbits(16):04x}"
         if faults_in_a_row(openid, seed, chances) <= most:
             return openid
 
@@ -216,19 +210,3 @@ def faults_in_a_row(openid: str, seed: int, chances: faults.Chances) -> int:
         row = row + 1 if faults.draw(chances, seed, openid, number) else 0
         longest = max(longest, row)
     return longest
-
-
-def _scenario(seed: int) -> str:
-    agents = {_ANNA: True, _BERT: True, _CARL: True, _DORA: True, _LATE: False, _NEVER: False}
-    rows = [
-        f'[[agents]]\nkf_account = "{name}"\nonline = {str(online).lower()}\n'
-        for name, online in agents.items()
-    ]
-    chances = "".join(f"{fault} = {chance}\n" for fault, chance in _FAULTS.items())
-    return (
-        "# Written by `kfsession demo`; `kfsession simulate --scenario` reads it too.\n"
-        f"seed = {seed}\nlatency_ms = [20, 120]\npresence_lag_seconds = 1\n\n"
-        f'[[accounts]]\nappid = "{scenario.DEFAULT_APPID}"\nsuffix = "demo"\n\n'
-        + "\n".join(rows)
-        + f"\n[faults]\n{chances}"
-    )

@@ -18,6 +18,8 @@ class Agent:
     kf_account: str
     online: bool
     serving: int
+    #: The most it ever served at the same time.
+    max_serving: int = 0
 
 
 class Simulated:
@@ -30,22 +32,31 @@ class Simulated:
     def agents(self) -> list[Agent]:
         """Every agent that is known so far."""
         return [
-            Agent(kf_account=each["kf_account"], online=each["online"], serving=each["serving"])
-            for each in self.summary()["agents"]
+            Agent(
+                kf_account=each["kf_account"],
+                online=each["online"],
+                serving=each["serving"],
+                max_serving=each["max_serving"],
+            )
+            for each in self._ask("GET", "summary")["agents"]
         ]
 
-    def summary(self) -> dict[str, Any]:
-        """Counts of calls and sessions."""
-        return self._ask("GET", "summary")
+    def queue(self) -> int:
+        """How many fans wait in WeChat's own queue."""
+        nobody_more: list[str] = []
+        return int(self._ask("POST", "waiting", {"openids": nobody_more})["count"])
 
-    def sessions(self) -> list[dict[str, Any]]:
-        """Every session ever opened: openid, kf_account, opened_by (create or start)."""
-        sessions: list[dict[str, Any]] = self._ask("GET", "book")["sessions"]
-        return sessions
+    def book(self) -> dict[str, Any]:
+        """All that happened: `calls`, and every session ever opened as `sessions`."""
+        return self._ask("GET", "book")
 
     def switch(self, kf_account: str, *, online: bool) -> None:
         """Send an agent online or offline."""
         self._ask("POST", "agents", {"kf_account": kf_account, "online": online})
+
+    def close(self, openid: str) -> None:
+        """End a fan's session, as the agent would."""
+        self._ask("POST", "close", {"openid": openid})
 
     def _ask(self, method: str, name: str, body: object = None) -> dict[str, Any]:
         connection = http.client.HTTPConnection(self._address, timeout=_TIMEOUT_SECONDS)

@@ -1,4 +1,7 @@
-"""Takes a plan and hands on the whole system, running here: Valkey, simulator, worker."""
+"""Takes a plan and hands on the whole system, running here: Valkey, simulator, worker.
+
+`kfsession route` runs beside them when its time has come.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import producers
-from ops.demonstration import plan, simulated
-from ops.simulator import scenario
+from ops.demonstration import cast, plan, simulated
 from ops.stack import embedded, lock, parts
 from producers import terminal
 from worker.contract import settings
@@ -23,6 +25,8 @@ _LOCK = Path(".kfsession/demo.lock")
 
 #: Short, so that a call that hangs does not hold up the demo.
 CALL_TIMEOUT_SECONDS = 2.0
+#: Short, so that fans follow soon when an agent comes or has room again.
+PRESENCE_SECONDS = 1.0
 #: A part gets so long to end: the worker, its calls.
 GRACE_SECONDS = 4.0
 #: A cold start on a busy machine.
@@ -37,7 +41,10 @@ class System:
     redis_url: str
     producer: producers.SessionProducer
     wechat: simulated.Simulated
-    parts: tuple[parts.Part, ...]
+    #: Valkey, simulator, worker.
+    parts: tuple[parts.Part, parts.Part, parts.Part]
+    #: What the worker runs with, and `kfsession route` too.
+    environment: Mapping[str, str] = dataclasses.field(repr=False)
 
     def check(self) -> None:
         """Raises PartFailed when a part ended by itself."""
@@ -61,12 +68,13 @@ def running(course: plan.Plan) -> Iterator[System]:
         wechat = stack.enter_context(_wechat(course, held))
         redis_url = valkey.wait_for(lambda: embedded.announced_url(_announcement()), _START_SECONDS)
         api_url = wechat.wait_for(lambda: _listening(wechat), _START_SECONDS)
+        environment = _environment(_worker_settings(redis_url, api_url))
         worker = stack.enter_context(
             parts.Part(
                 "worker",
                 parts.worker(),
                 grace_seconds=GRACE_SECONDS,
-                env=_environment(_worker_settings(redis_url, api_url)),
+                env=environment,
                 cwd=HOME,  # the .env of the directory is not the demo's
                 log=HOME / "worker.log",
                 holds=(held, valkey.lifeline, wechat.lifeline),
@@ -79,7 +87,25 @@ def running(course: plan.Plan) -> Iterator[System]:
             producer=producer,
             wechat=simulated.Simulated(api_url),
             parts=(valkey, wechat, worker),
+            environment=environment,
         )
+
+
+def start_route(running: System, capacity: int) -> parts.Part:
+    """`kfsession route --json`, under way; its summary is the last line of its log."""
+    valkey, wechat, _ = running.parts
+    return parts.Part(
+        "route",
+        parts.python(
+            *("-c", "from ops import cli; cli.main()"),
+            *("route", "--json", "--capacity", str(capacity)),
+        ),
+        grace_seconds=GRACE_SECONDS,
+        env=running.environment,
+        cwd=HOME,
+        log=HOME / "route.log",
+        holds=(valkey.lifeline, wechat.lifeline),  # it may ask both while it ends
+    )
 
 
 def _valkey(held: int) -> parts.Part:
@@ -119,12 +145,14 @@ def _announced(producer: producers.SessionProducer) -> bool | None:
 
 
 def _worker_settings(redis_url: str, api_url: str) -> dict[str, str]:
+    accounts = HOME / "accounts.toml"
+    accounts.write_text(cast.accounts_toml())
     return {
         "KF_REDIS_URL": redis_url,
         "KF_API_BASE_URL": api_url,
-        "KF_APPID": scenario.DEFAULT_APPID,
-        "KF_APPSECRET": scenario.DEFAULT_SECRET,
+        "KF_ACCOUNTS_FILE": str(accounts.resolve()),
         "KF_CALL_TIMEOUT_SECONDS": str(CALL_TIMEOUT_SECONDS),
+        "KF_PRESENCE_SECONDS": str(PRESENCE_SECONDS),
         "KF_CONCURRENCY": "16",
         "KF_LOG_FORMAT": "json",
     }

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ops.demonstration import plan
+from ops.demonstration import cast, costs, kinds, plan, simulated
 from worker.contract import record
-
-CREATE_PATH = "/customservice/kfsession/create"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
     """All fans of one kind: what each had to end as, and how many ended as what."""
 
-    kind: plan.Kind
-    expected: plan.Outcome
+    kind: kinds.Kind
+    expected: kinds.Outcome
     fans: int
     actual: Mapping[str, int]
 
@@ -35,44 +33,44 @@ class Verdict:
     lines: tuple[Line, ...]
     differences: tuple[str, ...]
     calls_by_path: Mapping[str, int]
-    sessions_opened: int
-
-    @property
-    def calls_a_session(self) -> float:
-        """Create calls for each session they opened; every wait for an agent costs some."""
-        return self.calls_by_path.get(CREATE_PATH, 0) / max(1, self.sessions_opened)
+    costs: costs.Costs
+    #: What `kfsession route` said; None when it did not end well.
+    routed: Mapping[str, Any] | None
 
 
 def judge(
-    fans: Sequence[plan.Fan],
+    chosen: plan.Plan,
     records: Mapping[str, record.Record],
-    sessions: Sequence[Mapping[str, Any]],
-    calls_by_path: Mapping[str, int],
+    book: Mapping[str, Any],
+    agents: Sequence[simulated.Agent],
+    routed: Mapping[str, Any] | None,
 ) -> Verdict:
-    """Compare; `records` by openid, `sessions` as the simulator's book has them."""
+    """Compare; `records` by openid, `book` and `agents` as the simulator has them."""
     opened: dict[str, list[str]] = collections.defaultdict(list)
-    for session in sessions:
+    for session in book["sessions"]:
         if session["opened_by"] == "create":
             opened[session["openid"]].append(session["kf_account"])
-    found = [(fan, records.get(fan.openid)) for fan in fans]
+    found = [(fan, records.get(fan.openid)) for fan in (*chosen.fans, *chosen.queue)]
+    differences = [
+        text
+        for fan, one in found
+        for text in (_wrong_outcome(fan, one), _wrong_sessions(fan, one, opened[fan.openid]))
+        if text
+    ]
     return Verdict(
-        lines=tuple(_line(kind, found) for kind in plan.Kind),
-        differences=tuple(
-            text
-            for fan, one in found
-            for text in (_wrong_outcome(fan, one), _wrong_sessions(fan, one, opened[fan.openid]))
-            if text
-        ),
-        calls_by_path=calls_by_path,
-        sessions_opened=sum(len(each) for each in opened.values()),
+        lines=tuple(_line(kind, found) for kind in kinds.Kind),
+        differences=(*differences, *_overloaded(agents), *_wrong_summary(chosen, routed)),
+        calls_by_path=collections.Counter(call["path"] for call in book["calls"]),
+        costs=costs.count(book["calls"]),
+        routed=routed,
     )
 
 
-def _line(kind: plan.Kind, found: Sequence[tuple[plan.Fan, record.Record | None]]) -> Line:
+def _line(kind: kinds.Kind, found: Sequence[tuple[plan.Fan, record.Record | None]]) -> Line:
     ended = [_outcome(one) for fan, one in found if fan.kind is kind]
     return Line(
         kind=kind,
-        expected=plan.EXPECTED[kind],
+        expected=kinds.EXPECTED[kind],
         fans=len(ended),
         actual=collections.Counter(ended),
     )
@@ -81,11 +79,11 @@ def _line(kind: plan.Kind, found: Sequence[tuple[plan.Fan, record.Record | None]
 def _outcome(one: record.Record | None) -> str:
     if one is None:
         return "not submitted"
-    return str(plan.Outcome(status=one.status, reason=one.reason))
+    return str(kinds.Outcome(status=one.status, reason=one.reason))
 
 
 def _wrong_outcome(fan: plan.Fan, one: record.Record | None) -> str | None:
-    expected, actual = str(plan.EXPECTED[fan.kind]), _outcome(one)
+    expected, actual = str(kinds.EXPECTED[fan.kind]), _outcome(one)
     if actual == expected:
         return None
     request_id = f" (request {one.id})" if one else ""
@@ -99,3 +97,22 @@ def _wrong_sessions(fan: plan.Fan, one: record.Record | None, opened: Sequence[s
     if list(opened) == told:
         return None
     return f"{fan.openid}: WeChat opened sessions with {list(opened)}, the record tells of {told}"
+
+
+def _overloaded(agents: Sequence[simulated.Agent]) -> Iterator[str]:
+    """The simulator lets an agent take any number: it is ours to stay within the capacity."""
+    for agent in agents:
+        capacity = cast.CAPACITIES.get(agent.kf_account, agent.max_serving)
+        if agent.max_serving > capacity:
+            yield f"{agent.kf_account} served {agent.max_serving} at a time, not {capacity}"
+
+
+def _wrong_summary(chosen: plan.Plan, routed: Mapping[str, Any] | None) -> Iterator[str]:
+    """The summary of `kfsession route` must say that it gave away everybody."""
+    if routed is None:
+        yield "kfsession route did not end well: .kfsession/demo/route.log tells why, if it began"
+    elif (routed["routed"], routed["left"]) != (len(chosen.queue), 0):
+        yield (
+            f"kfsession route: {routed['routed']} routed and {routed['left']} left,"
+            f" of {len(chosen.queue)}"
+        )

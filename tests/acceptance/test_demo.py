@@ -18,21 +18,23 @@ LEAST_CHILDREN = 7
 
 def test_a_demo_ends_with_every_fan_as_planned(tmp_path: Path) -> None:
     """Exit status 0, a table, the calls, the seed, and three lines to paste; nothing is left."""
-    demo = family.start(tmp_path, "demo", "--fans", "12", "--seed", "3")
+    demo = family.start(tmp_path, "demo", "--fans", "16", "--seed", "3")
     out, err = demo.communicate(timeout=PATIENCE_SECONDS)
     assert demo.returncode == 0, err
-    assert out.count("all of them") == 9
+    assert out.count("all did") == 13
     assert "/customservice/kfsession/create" in out
-    assert "8 sessions opened, none twice" in out
+    assert "17 sessions opened, none twice" in out
+    assert "gina@demo never served more than 2 at a time" in out
+    assert "kfsession route: 5 routed, 0 skipped, 0 left (nobody_waits)" in out
     assert "seed 3" in out
     assert out.rstrip().splitlines()[-4] == "Next:"
-    assert "12/12 fans" in err
+    assert "16/16 fans" in err
     assert not (tmp_path / ".kfsession/demo/ledger.json").exists()
 
 
 def test_a_killed_demo_leaves_no_process_behind(tmp_path: Path) -> None:
     """SIGKILL leaves no time for anything: the guards see to the children."""
-    demo = family.start(tmp_path, "demo", "--fans", "12", "--seed", "3")
+    demo = family.start(tmp_path, "demo", "--fans", "16", "--seed", "3")
     try:
         children = _when_it_runs(demo, tmp_path)
     finally:
@@ -44,7 +46,7 @@ def test_a_killed_demo_leaves_no_process_behind(tmp_path: Path) -> None:
 
 def test_ctrl_c_ends_a_demo_and_all_its_parts(tmp_path: Path) -> None:
     """In order, with the exit status of an interrupt and no traceback."""
-    demo = family.start(tmp_path, "demo", "--fans", "12", "--seed", "3")
+    demo = family.start(tmp_path, "demo", "--fans", "16", "--seed", "3")
     try:
         children = _when_it_runs(demo, tmp_path)
         demo.send_signal(signal.SIGINT)
@@ -58,7 +60,7 @@ def test_ctrl_c_ends_a_demo_and_all_its_parts(tmp_path: Path) -> None:
 
 def test_a_second_demo_in_the_same_directory_says_so(tmp_path: Path) -> None:
     """One line, exit status 1, and the first one goes on."""
-    first = family.start(tmp_path, "demo", "--fans", "12", "--seed", "3")
+    first = family.start(tmp_path, "demo", "--fans", "16", "--seed", "3")
     try:
         children = _when_it_runs(first, tmp_path)
         second = family.start(tmp_path, "demo")
@@ -79,7 +81,7 @@ def test_a_demo_with_too_few_fans_names_the_least(tmp_path: Path) -> None:
     demo = family.start(tmp_path, "demo", "--fans", "3")
     _, err = demo.communicate(timeout=PATIENCE_SECONDS)
     assert demo.returncode == 2
-    assert "12" in err
+    assert "16" in err
     assert not (tmp_path / ".kfsession").exists()
 
 
