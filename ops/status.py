@@ -57,7 +57,7 @@ def look(reads: reader.Reader, now: datetime.datetime) -> dict[str, Any]:
         "states": {each.value: _state(reads, each, counts[each], now) for each in record.Status},
         "workers": [_worker(name, about, now) for name, about in reads.workers().items()],
         "accounts": reads.accounts(),
-        "gates": [_gate(reads.account(each)) for each in reads.accounts()],
+        "gates": [_gate(each) for each in reads.known(reads.accounts())],
         "dead": reads.dead(),
         "oddities": reads.oddities(),
     }

@@ -64,7 +64,7 @@ def _read(producing: producer.SessionProducer, appids: Sequence[str]) -> list[kn
     ends = time.monotonic() + READING_SECONDS
     while True:
         with producing.reading() as reads:
-            accounts = [reads.account(each) for each in appids]
+            accounts = reads.known(appids)
         if time.monotonic() >= ends or all(
             one.blind or (one.read_at and one.read_at >= asked_at) for one in accounts
         ):

@@ -68,7 +68,7 @@ def unseen_since_ms(known: Mapping[str, str]) -> int:
 def read(
     appid: str, known: Mapping[str, str], unseen: Mapping[str, int], *, now: datetime.datetime
 ) -> Account:
-    """The account's hash as values; `unseen` holds each `on:<agent>`'s sessions since then."""
+    """The account's hash as values; `unseen` holds each online agent's sessions since then."""
     now_ms = now.timestamp() * 1000
     is_fresh = now_ms < int(known.get("fresh", 0))
     is_blind = not is_fresh and now_ms < int(known.get("next", 0)) + BLIND_MS
@@ -94,7 +94,7 @@ def _agent(
     offline_at = int(known.get(f"off:{kf_account}", -1))
     is_online = on is not None and offline_at < int(known.get("began", 0))
     capacity = _own_capacities(known).get(kf_account, _default_capacity(known))
-    serving = int(on) + unseen[f"on:{kf_account}"] if on is not None and is_fresh else None
+    serving = int(on) + unseen[kf_account] if on is not None and is_fresh else None
     return Agent(
         kf_account=kf_account,
         is_online=is_online if is_fresh else None,
