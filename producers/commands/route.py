@@ -11,8 +11,9 @@ import structlog
 import typer
 from typer.exceptions import TyperException
 
-from producers import failures, interrupts, planning, routing, spreading, terminal
+from producers import failures, interrupts, terminal
 from producers.commands import options, routed
+from producers.route import plan, run, spread
 from worker import errors
 from worker.contract import errcodes, settings
 
@@ -59,16 +60,16 @@ def route(
     config = settings.load()
     account = _account(config, appid)
     capacities = _capacities(account, capacity)
-    from producers import wechat  # requests takes a tenth of a second to import
+    from producers.route import view  # requests takes a tenth of a second to import
 
     _log_to_stderr()
     signals, talk = interrupts.Signals(), routed.Talk(is_watching=watch)
     with (
         options.opened() as producing,
-        wechat.WeChat(config, account) as seeing,
+        view.WeChat(config, account) as seeing,
         _in_one_line(account.appid),
     ):
-        router = routing.Router(
+        router = run.Router(
             seeing,
             producing,
             account.appid,
@@ -82,19 +83,19 @@ def route(
             routed.print_plan(account.appid, router.look(), json)
             return
         summary, ended = _run(router, signals, talk, account.appid, json, watch=watch)
-    if summary.failed or summary.expired or ended == planning.Rest.NOT_MOVING:
+    if summary.failed or summary.expired or ended == plan.Rest.NOT_MOVING:
         raise typer.Exit(_BROKE)
 
 
 def _run(
-    router: routing.Router,
+    router: run.Router,
     signals: interrupts.Signals,
     talk: routed.Talk,
     appid: str,
     json: bool,
     *,
     watch: bool,
-) -> tuple[routing.Summary, str]:
+) -> tuple[run.Summary, str]:
     """Route; whatever ends it, the summary is printed once there is something to sum up."""
     ended = "error"
     try:
@@ -123,8 +124,8 @@ def _account(config: settings.Settings, appid: str | None) -> settings.Account:
     return chosen[0]
 
 
-def _capacities(account: settings.Account, asked: int | None) -> spreading.Capacities:
-    capacities = spreading.Capacities.of_account(account, asked)
+def _capacities(account: settings.Account, asked: int | None) -> spread.Capacities:
+    capacities = spread.Capacities.of_account(account, asked)
     if not capacities.are_known:
         raise options.WrongInput(
             "how many fans may an agent serve at the same time? Give --capacity N, or set"

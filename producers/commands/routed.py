@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from producers import planning, routing, terminal
+from producers import terminal
+from producers.route import plan, run
 
 if TYPE_CHECKING:
     import rich.console
@@ -25,19 +26,19 @@ class Talk:
         self._is_watching = is_watching
         self._bar: rich.progress.Progress | None = None
 
-    def show(self, summary: routing.Summary) -> None:
+    def show(self, summary: run.Summary) -> None:
         """Move the bar."""
         if self._bar is not None:
             self._bar.update(
                 self._bar.task_ids[0],
                 total=summary.routed + summary.left,
                 completed=summary.routed,
-                told=f"{summary.routed} routed, {summary.open} under way, {summary.left} wait",
+                told=f"{summary.routed} routed, {summary.open} under way, {summary.left} waiting",
             )
 
-    def tell(self, rest: planning.Rest, plan: planning.Plan) -> None:
+    def tell(self, rest: plan.Rest, planned: plan.Plan) -> None:
         """Say why there is nothing to do."""
-        terminal.say(_why(rest, plan) + ("; watching" if self._is_watching else ""))
+        terminal.say(_why(rest, planned) + ("; watching" if self._is_watching else ""))
 
     def __enter__(self) -> Talk:
         if sys.stderr.isatty():
@@ -70,68 +71,82 @@ def _bar() -> rich.progress.Progress:
     return made
 
 
-def _why(rest: planning.Rest, plan: planning.Plan) -> str:
+def _why(rest: plan.Rest, planned: plan.Plan) -> str:
     match rest:
-        case planning.Rest.NOBODY_WAITS:
+        case plan.Rest.NOBODY_WAITS:
             return "nobody waits"
-        case planning.Rest.NOBODY_ONLINE:
-            return f"{plan.count} fans wait, and no agent who may serve them is online"
-        case planning.Rest.NO_ROOM:
-            return f"{plan.count} fans wait, and nobody has room"
-        case planning.Rest.NOT_MOVING:
+        case plan.Rest.NOBODY_ONLINE:
+            return f"{_fans_wait(planned)}, and no agent who may serve them is online"
+        case plan.Rest.NO_ROOM:
+            return f"{_fans_wait(planned)}, and nobody has room"
+        case plan.Rest.NOT_MOVING:
             return (
                 "requests of this run stand in their lane, and nobody takes them: does a worker"
                 " run? (kfsession status)"
             )
-        case planning.Rest.ALL_SKIPPED:
-            return _all_skipped(plan)
+        case plan.Rest.ALL_SKIPPED:
+            return _all_skipped(planned)
 
 
-def _all_skipped(plan: planning.Plan) -> str:
-    whys = collections.Counter(plan.skipped.values())
+def _fans_wait(planned: plan.Plan) -> str:
+    return "1 fan waits" if planned.count == 1 else f"{planned.count} fans wait"
+
+
+def _all_skipped(planned: plan.Plan) -> str:
+    whys = collections.Counter(planned.skipped.values())
     told = ", ".join(f"{size} {why}" for why, size in whys.most_common())
-    text = f"all {len(plan.fans)} fans whom WeChat shows are left alone ({told})"
-    hidden = plan.count - len(plan.fans)
+    shown, hidden = len(planned.fans), planned.count - len(planned.fans)
+    who = (
+        "the only fan whom WeChat shows is"
+        if shown == 1
+        else f"all {shown} fans whom WeChat shows are"
+    )
+    text = f"{who} left alone ({told})"
     if hidden <= 0:
         return text
     return (
-        f"{text}; it shows only the oldest, so the {hidden} behind them are invisible until these"
-        " get a session or leave"
+        f"{text}; it shows only the oldest, and hides {hidden} more until these get a session or"
+        " leave"
     )
 
 
-def print_plan(appid: str, plan: planning.Plan, json: bool) -> None:
+def print_plan(appid: str, planned: plan.Plan, json: bool) -> None:
     """What --dry-run found, as one JSON object or as tables."""
     if terminal.is_json(json):
         terminal.emit(
             {
                 "appid": appid,
                 "assignments": [
-                    {"openid": openid, "kf_account": name} for openid, name in plan.chosen.items()
+                    {"openid": openid, "kf_account": name}
+                    for openid, name in planned.chosen.items()
                 ],
-                "skipped": [{"openid": openid, "why": why} for openid, why in plan.skipped.items()],
-                "left": plan.count - len(plan.chosen),
-                "agents": {name: dataclasses.asdict(each) for name, each in plan.places.items()},
+                "skipped": [
+                    {"openid": openid, "why": why} for openid, why in planned.skipped.items()
+                ],
+                "left": planned.count - len(planned.chosen),
+                "agents": {name: dataclasses.asdict(each) for name, each in planned.places.items()},
             }
         )
         return
-    rows = [(openid, name, _since(plan, openid)) for openid, name in plan.chosen.items()]
-    rows += [(openid, f"- ({why})", _since(plan, openid)) for openid, why in plan.skipped.items()]
+    rows = [(openid, name, _since(planned, openid)) for openid, name in planned.chosen.items()]
+    rows += [
+        (openid, f"- ({why})", _since(planned, openid)) for openid, why in planned.skipped.items()
+    ]
     terminal.show(
         terminal.table("fan", "goes to", "has waited since", rows=rows),
-        _agents(plan.places, {}),
-        f"{len(plan.chosen)} would be routed, {plan.count - len(plan.chosen)} left",
+        _agents(planned.places, {}),
+        f"{len(planned.chosen)} would be routed, {planned.count - len(planned.chosen)} left",
     )
 
 
-def _since(plan: planning.Plan, openid: str) -> datetime.datetime | None:
+def _since(planned: plan.Plan, openid: str) -> datetime.datetime | None:
     with contextlib.suppress(ValueError, OverflowError, OSError):  # a year that no calendar has
-        if at := plan.fans[openid]:
+        if at := planned.fans[openid]:
             return datetime.datetime.fromtimestamp(at, datetime.UTC)
     return None
 
 
-def print_summary(appid: str, summary: routing.Summary, ended: str, json: bool) -> None:
+def print_summary(appid: str, summary: run.Summary, ended: str, json: bool) -> None:
     """What a run came to, as one JSON object or as tables."""
     said: dict[str, Any] = {
         "appid": appid,
@@ -157,7 +172,7 @@ def print_summary(appid: str, summary: routing.Summary, ended: str, json: bool) 
     )
 
 
-def _agent(summary: routing.Summary, name: str) -> dict[str, Any]:
+def _agent(summary: run.Summary, name: str) -> dict[str, Any]:
     place = summary.places.get(name)
     known = dataclasses.asdict(place) if place else {}
     return {
@@ -168,7 +183,7 @@ def _agent(summary: routing.Summary, name: str) -> dict[str, Any]:
 
 
 def _agents(
-    places: Mapping[str, planning.Place], routed: Mapping[str, int]
+    places: Mapping[str, plan.Place], routed: Mapping[str, int]
 ) -> rich.console.RenderableType:
     rows = [
         (

@@ -61,7 +61,7 @@ def test_a_watch_goes_on_until_it_is_ended_and_sums_up(of: processes.Deployment)
     let_wait(of, *range(7))
     run = of.start_command("route", "--watch")
     trial.poll(
-        lambda: "1 fans wait, and nobody has room; watching" in run.output(),
+        lambda: "1 fan waits, and nobody has room; watching" in run.output(),
         seconds=processes.PATIENCE_SECONDS,
         what="six are routed",
     )

@@ -15,9 +15,10 @@ import pytest
 import structlog
 
 from ops import cli
-from producers import link, producer, routing, wechat
-from tests.unit.producers import queue_world
-from tests.unit.producers.queue_world import World
+from producers import link, producer
+from producers.route import run, view
+from tests.unit.producers.route import queue_world
+from tests.unit.producers.route.queue_world import World
 from worker import errors
 
 Run = Callable[..., tuple[int, Any, str]]
@@ -57,23 +58,23 @@ def route(
         producer.SessionProducer, "submit_many", lambda _, wishes: world.submit_many(wishes)
     )
     monkeypatch.setattr(World, "close", lambda _: None, raising=False)
-    monkeypatch.setattr(wechat, "WeChat", lambda *_: Seeing(world))
-    monkeypatch.setattr(routing, "time", world)
+    monkeypatch.setattr(view, "WeChat", lambda *_: Seeing(world))
+    monkeypatch.setattr(run, "time", world)
 
-    def run(*arguments: str) -> tuple[int, Any, str]:
+    def made(*arguments: str) -> tuple[int, Any, str]:
         exit_status = cli._run(["route", *arguments])
         out, err = capsys.readouterr()
         assert len(out.splitlines()) <= 1
         return exit_status, json.loads(out) if out else None, err
 
-    yield run
+    yield made
     structlog.reset_defaults()
 
 
 def test_the_summary_is_one_object(route: Run) -> None:
     """Who was routed, skipped and left, and what each agent got."""
     exit_status, said, talk = route("--capacity", "3")
-    assert (exit_status, talk) == (0, "1 fans wait, and nobody has room\n")
+    assert (exit_status, talk) == (0, "1 fan waits, and nobody has room\n")
     assert said == {
         "appid": "wx1",
         "ended": "no_room",
@@ -263,8 +264,15 @@ def test_all_that_are_shown_are_skipped_and_it_says_what_that_means(
     assert (exit_status, said["ended"], said["left"]) == (0, "all_skipped", 130)
     assert talk == (
         "all 100 fans whom WeChat shows are left alone (100 failed_recently); it shows only the"
-        " oldest, so the 30 behind them are invisible until these get a session or leave\n"
+        " oldest, and hides 30 more until these get a session or leave\n"
     )
+
+
+def test_one_fan_is_not_called_fans(route: Run, world: World) -> None:
+    world.waiting = {"o1": 1}
+    world.know(queue_world.a_record("o1", status="failed"))
+    _, _, talk = route("--capacity", "9")
+    assert talk == "the only fan whom WeChat shows is left alone (1 failed_recently)\n"
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -278,7 +286,7 @@ def test_a_watch_ends_with_a_summary_when_it_is_told_to(
     world.on_look = stop
     exit_status, said, talk = route("--capacity", "3", "--watch")
     assert (exit_status, said["ended"], said["routed"]) == (status, "interrupted", 4)
-    assert talk == "1 fans wait, and nobody has room; watching\n"
+    assert talk == "1 fan waits, and nobody has room; watching\n"
 
 
 @pytest.mark.parametrize("arguments", [(), ("--dry-run",)])

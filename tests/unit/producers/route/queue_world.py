@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import operator
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from producers import wechat
+from producers.route import view
 from worker.contract import record, request
 from worker.ledger import reader, receipts
 
@@ -33,6 +34,7 @@ def a_record(openid: str = "o1", **known: Any) -> record.Record:
     status = record.Status(known.pop("status", "queued"))
     at = known.pop("at", START)
     targets = tuple(known.pop("targets", ("a@x",)))
+    is_held = status is record.Status.WAITING and known.get("reason") != record.Reason.TRANSIENT
     fields: dict[str, Any] = {
         "id": f"r-{openid}",
         "schema_": 1,
@@ -48,7 +50,7 @@ def a_record(openid: str = "o1", **known: Any) -> record.Record:
         "errmsg": None,
         "hint": None,
         "served_by": targets[0] if status.is_success else None,
-        "ahead": None,
+        "ahead": 0 if is_held else None,
         "attempts": (),
         "attempt_count": 0,
         "api_calls": 0,
@@ -96,12 +98,12 @@ class World:
 
     # -- WeChat ------------------------------------------------------------------------------------
 
-    def look(self) -> wechat.View:
+    def look(self) -> view.View:
         self.looks += 1
         self.on_look()
         shown = [past for at, past in self._past if at <= self.now_ - self._lag]
         online = shown[-1] if shown else self._past[0][1]
-        return wechat.View(
+        return view.View(
             count=len(self.waiting),
             fans=dict(list(self.waiting.items())[:100]),
             online={name: online[name] for name in self.serving},
@@ -132,19 +134,26 @@ class World:
         return {status: {"": counted[status]} for status in record.Status}
 
     def select(self, wanted: reader.Filter, limit: int) -> tuple[list[record.Record], bool]:
-        found = [
-            one
-            for one in self.records.values()
-            if wanted.admits(one) and (wanted.since is None or one.submitted_at >= wanted.since)
-        ]
+        found = [one for one in self.records.values() if wanted.admits(one)]
         return found[-limit:], len(found) > limit
 
-    def rooms(self, appid: str) -> dict[tuple[str, ...], int]:
-        held = (
-            one.targets
+    def events(self, after: str) -> list[reader.Event]:
+        """The newest change of each record."""
+        found = [
+            reader.Event(
+                position=str(int(one.updated_at.timestamp() * 1000)),
+                at=one.updated_at,
+                id=one.id,
+                status=one.status,
+                reason=one.reason,
+            )
             for one in self.records.values()
-            if one.status is record.Status.WAITING and one.reason is not record.Reason.TRANSIENT
-        )
+        ]
+        found.sort(key=operator.attrgetter("at"))
+        return [each for each in found if int(each.position) > int(after)]
+
+    def rooms(self, appid: str) -> dict[tuple[str, ...], int]:
+        held = (one.targets for one in self.records.values() if one.ahead is not None)
         return dict(Counter(held))
 
     def know(self, one: record.Record) -> None:
@@ -185,10 +194,12 @@ class World:
             self.serving[one.targets[0]] += 1
             self.most |= self.serving
             self.waiting.pop(one.openid, None)
+        is_held = now_it_is is record.Status.WAITING and reason != record.Reason.TRANSIENT
         known = one.model_dump() | {
             "status": now_it_is,
             "final": now_it_is.is_final,
             "reason": reason,
+            "ahead": 0 if is_held else None,
             "served_by": one.targets[0] if now_it_is.is_success else None,
             "updated_at": self.now_,
             "finished_at": self.now_ if now_it_is.is_final else None,

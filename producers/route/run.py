@@ -15,13 +15,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from producers import interrupts, planning, producer, spreading, tally
+from producers import interrupts, producer
+from producers.route import plan, spread, standing, tally
 from worker import errors
 from worker.contract import record, request
 from worker.ledger import reader
 
 if TYPE_CHECKING:
-    from producers import wechat
+    from producers.route import view
 
 #: How many fans are submitted at once: they share a doorbell, so one slot serves them in turn.
 DOORBELL_FANS = 5
@@ -32,9 +33,9 @@ _FIRST_LOOK_SECONDS, _LAST_LOOK_SECONDS = 0.1, 1.0
 
 
 class Looks(Protocol):
-    """Who can tell what WeChat shows: `wechat.WeChat`, or a test's."""
+    """Who can tell what WeChat shows: `view.WeChat`, or a test's."""
 
-    def look(self) -> wechat.View:
+    def look(self) -> view.View:
         """Read the waiting fans and the online agents."""
 
 
@@ -54,7 +55,7 @@ class Summary:
     skipped: Mapping[str, int]
     left: int
     routed_by_agent: Mapping[str, int]
-    places: Mapping[str, planning.Place]
+    places: Mapping[str, plan.Place]
 
 
 class Router:
@@ -62,17 +63,17 @@ class Router:
 
     def __init__(
         self,
-        account: Looks,
+        wechat: Looks,
         producing: producer.SessionProducer,
         appid: str,
-        capacities: spreading.Capacities,
+        capacities: spread.Capacities,
         *,
         interval_seconds: float,
         signals: interrupts.Signals,
         on_change: Callable[[Summary], None] = lambda _: None,
-        on_rest: Callable[[planning.Rest, planning.Plan], None] = lambda *_: None,
+        on_rest: Callable[[plan.Rest, plan.Plan], None] = lambda *_: None,
     ) -> None:
-        self._wechat = account
+        self._wechat = wechat
         self._producing = producing
         self._appid = appid
         self._capacities = capacities
@@ -80,42 +81,42 @@ class Router:
         self._signals = signals
         self._on_change = on_change
         self._on_rest = on_rest
-        self._planner = planning.Planner(appid, capacities)
+        self._planner = plan.Planner(appid, capacities)
         self._tally = tally.Tally(appid)
-        self._skipped: dict[str, spreading.Why] = {}
+        self._skipped: dict[str, standing.Why] = {}
         self._left = self._routed_before = 0
-        self._places: Mapping[str, planning.Place] = {}
+        self._places: Mapping[str, plan.Place] = {}
 
-    def run(self, *, forever: bool = False) -> planning.Rest:
+    def run(self, *, forever: bool = False) -> plan.Rest:
         """Route until there is nothing more to do; with `forever`, until somebody interrupts.
 
         Raises AccountPaused, a class of WeChatError, TokenUnavailable or LedgerUnavailable; in any
         case `finish` tells what was done.
         """
-        told: planning.Rest | None = None
+        told: plan.Rest | None = None
         while True:
-            plan = self.look()
-            self._submit(plan)
-            rest = plan.rest
+            planned = self.look()
+            self._submit(planned)
+            rest = planned.rest
             if rest and self._has_queued():
-                rest = planning.Rest.NOT_MOVING
+                rest = plan.Rest.NOT_MOVING
             if rest and rest is not told:
-                self._on_rest(rest, plan)
+                self._on_rest(rest, planned)
             if rest and not forever:
                 return rest
             told = rest or told
-            self._wait(until_settled=bool(plan.chosen))
+            self._wait(until_settled=bool(planned.chosen))
 
-    def look(self) -> planning.Plan:
+    def look(self) -> plan.Plan:
         """Read WeChat and the ledger, and decide who goes to whom."""
         with self._producing.reading() as reads:
             began = reads.now()
-        view = self._wechat.look()
+        seen = self._wechat.look()
         with self._producing.reading() as reads:
             self._refresh(reads)
-            plan = self._planner.plan(view, reads, began=began, ours=self._tally.live)
-        self._note(plan)
-        return plan
+            planned = self._planner.plan(seen, reads, began=began, ours=self._tally.live)
+        self._note(planned)
+        return planned
 
     def summary(self) -> Summary:
         """What this run came to so far."""
@@ -148,10 +149,10 @@ class Router:
 
     # -- doing -------------------------------------------------------------------------------------
 
-    def _submit(self, plan: planning.Plan) -> None:
-        if not plan.chosen:
+    def _submit(self, planned: plan.Plan) -> None:
+        if not planned.chosen:
             return
-        rest = iter(plan.chosen.items())
+        rest = iter(planned.chosen.items())
         while some := list(itertools.islice(rest, DOORBELL_FANS)):
             with self._signals.held():
                 self._submit_some(some)
@@ -165,7 +166,7 @@ class Router:
             if result.how == "new":
                 self._tally.add(openid, result.id)
             else:  # somebody was faster
-                self._skipped[openid] = spreading.Why.LIVE_REQUEST
+                self._skipped[openid] = standing.Why.LIVE_REQUEST
 
     def _wish(self, openid: str, kf_account: str) -> dict[str, object]:
         wish: dict[str, object] = {
@@ -197,10 +198,10 @@ class Router:
         if self._tally.open != before:
             self._on_change(self.summary())
 
-    def _note(self, plan: planning.Plan) -> None:
-        self._skipped.update(plan.skipped)
-        self._left, self._routed_before = plan.count, self._routed()
-        self._places = plan.places
+    def _note(self, planned: plan.Plan) -> None:
+        self._skipped.update(planned.skipped)
+        self._left, self._routed_before = planned.count, self._routed()
+        self._places = planned.places
         self._on_change(self.summary())
 
     def _routed(self) -> int:

@@ -6,7 +6,7 @@ import collections
 import datetime
 from collections.abc import Collection
 
-from producers import spreading
+from producers.route import standing
 from worker.contract import record
 from worker.ledger import reader
 
@@ -40,7 +40,7 @@ class Tally:
     def is_settled(self, now: datetime.datetime) -> bool:
         """Whether every request is over, or waits for something that may last."""
         has_unseen = len(self._seen) < len(self._ids)
-        return not has_unseen and not any(spreading.is_moving(one, now) for one in self.live)
+        return not has_unseen and not any(standing.is_moving(one, now) for one in self.live)
 
     def add(self, openid: str, request_id: str) -> None:
         """A request was submitted."""

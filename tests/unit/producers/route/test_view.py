@@ -1,4 +1,4 @@
-"""wechat: what `route` reads, and what it tries again before it gives up."""
+"""view: what `route` reads, and what it tries again before it gives up."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import tenacity.nap
 
-from producers import wechat
+from producers.route import view
 from tests.unit.wechat.fakes import FakeTransport
 from worker import credentials, errors
 from worker.contract import settings
@@ -54,17 +54,17 @@ def via() -> FakeTransport:
 @pytest.fixture
 def seeing(
     config: settings.Settings, monkeypatch: pytest.MonkeyPatch, via: FakeTransport, tokens: Tokens
-) -> Iterator[wechat.WeChat]:
+) -> Iterator[view.WeChat]:
     monkeypatch.setattr(credentials.Credentials, "_open", lambda *_: via)
     monkeypatch.setattr(credentials.Credentials, "token_source", lambda *_: tokens)
     monkeypatch.setattr(credentials.Credentials, "close", lambda _: None)
     account = settings.Account(appid="wx1", access_token="t")
-    with wechat.WeChat(config, account) as made:
+    with view.WeChat(config, account) as made:
         yield made
 
 
 def test_a_look_tells_who_waits_and_who_serves_how_many(
-    seeing: wechat.WeChat, via: FakeTransport
+    seeing: view.WeChat, via: FakeTransport
 ) -> None:
     via.bodies[:] = [WAITING, ONLINE]
     seen = seeing.look()
@@ -72,7 +72,7 @@ def test_a_look_tells_who_waits_and_who_serves_how_many(
 
 
 def test_what_passes_is_tried_again(
-    seeing: wechat.WeChat, via: FakeTransport, slept: list[float]
+    seeing: view.WeChat, via: FakeTransport, slept: list[float]
 ) -> None:
     """Busy, no JSON, a lost reply: each costs a nap of a moment."""
     via.bodies[:] = [BUSY, WAITING, "<html>", BUSY, ONLINE]
@@ -82,7 +82,7 @@ def test_what_passes_is_tried_again(
 
 
 def test_what_lasts_ends_it_after_six_tries(
-    seeing: wechat.WeChat, via: FakeTransport, slept: list[float]
+    seeing: view.WeChat, via: FakeTransport, slept: list[float]
 ) -> None:
     """And half a minute at most, apart from the calls."""
     via.bodies[:] = [BUSY] * 10
@@ -92,7 +92,7 @@ def test_what_lasts_ends_it_after_six_tries(
 
 
 def test_a_minutes_limit_is_waited_out(
-    seeing: wechat.WeChat, via: FakeTransport, slept: list[float]
+    seeing: view.WeChat, via: FakeTransport, slept: list[float]
 ) -> None:
     """Until the next minute begins."""
     via.bodies[:] = ['{"errcode":45011}', WAITING, ONLINE]
@@ -103,7 +103,7 @@ def test_a_minutes_limit_is_waited_out(
 
 @pytest.mark.parametrize("errcode", [48001, 45009, 99999])
 def test_a_refusal_is_not_tried_again(
-    seeing: wechat.WeChat, via: FakeTransport, slept: list[float], errcode: int
+    seeing: view.WeChat, via: FakeTransport, slept: list[float], errcode: int
 ) -> None:
     """Nothing but a person changes it."""
     via.bodies[:] = [f'{{"errcode":{errcode}}}']
@@ -113,7 +113,7 @@ def test_a_refusal_is_not_tried_again(
 
 
 def test_a_rejected_token_is_renewed_once(
-    seeing: wechat.WeChat, via: FakeTransport, slept: list[float]
+    seeing: view.WeChat, via: FakeTransport, slept: list[float]
 ) -> None:
     via.bodies[:] = ['{"errcode":42001}', WAITING, ONLINE]
     seeing.look()
@@ -128,7 +128,7 @@ def test_a_rejected_token_is_renewed_once(
     ("cause", "naps"), [(errors.NeverLeft("x"), 1), (errors.AccountBlocked("x"), 0), (None, 0)]
 )
 def test_a_token_whose_source_broke_off_is_asked_for_again(
-    seeing: wechat.WeChat,
+    seeing: view.WeChat,
     via: FakeTransport,
     tokens: Tokens,
     slept: list[float],

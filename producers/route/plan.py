@@ -5,22 +5,20 @@ from __future__ import annotations
 import collections
 import dataclasses
 import datetime
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from producers import spreading
+from producers.route import spread, standing
 from worker import errors
 from worker.contract import record, request
 from worker.ledger import reader
 
 if TYPE_CHECKING:
-    from producers import wechat
+    from producers.route import view
 
 #: Most requests in the lanes that are read to learn which places they will take.
 MAX_QUEUED = 2000
-#: Most young sessions that are read to learn what WeChat's list may not show yet.
-MAX_YOUNG = 500
 
 _UNDER_WAY = (record.Status.QUEUED, record.Status.CALLING)
 
@@ -64,7 +62,7 @@ class Plan:
     places: Mapping[str, Place]
     #: The agent for each fan, and why the others stay.
     chosen: Mapping[str, str]
-    skipped: Mapping[str, spreading.Why]
+    skipped: Mapping[str, standing.Why]
     #: Whether requests that count here may soon stand elsewhere by themselves.
     is_moving: bool
     #: Whether an agent may have more room than its place says, once WeChat's list is surely true.
@@ -77,7 +75,7 @@ class Plan:
             return None
         if not self.count:
             return Rest.NOBODY_WAITS
-        if spreading.Why.NO_ROOM not in self.skipped.values():
+        if standing.Why.NO_ROOM not in self.skipped.values():
             return Rest.ALL_SKIPPED
         if self.may_have_room:
             return None
@@ -86,18 +84,21 @@ class Plan:
 
 
 class Planner:
-    """Plans for one account; it remembers its last look, since WeChat's list may lag behind."""
+    """Plans for one account.
 
-    def __init__(self, appid: str, capacities: spreading.Capacities) -> None:
+    WeChat's list of agents may lag behind, and live requests will fill places too; so an agent's
+    room is, as in a worker's claim, capacity less what is shown, less what the list cannot show
+    yet, less what others were promised. It is counted here again since workers read the list only
+    while somebody waits for an agent, and count for no agent without a capacity of the settings.
+    """
+
+    def __init__(self, appid: str, capacities: spread.Capacities) -> None:
         self._appid = appid
         self._capacities = capacities
-        #: What each agent served at most, at the last look, and when that began.
-        self._serving: Mapping[str, int] = {}
-        self._looked_at: datetime.datetime | None = None
 
     def plan(
         self,
-        view: wechat.View,
+        seen: view.View,
         reads: reader.Reader,
         *,
         began: datetime.datetime,
@@ -112,65 +113,57 @@ class Planner:
             raise AccountPaused(
                 f"account {self._appid} is paused; kfsession resume --appid {self._appid} ends that"
             )
-        newest = reads.newest_of_fans(self._appid, [each for each in view.fans if _is_fan(each)])
+        newest = reads.newest_of_fans(self._appid, [each for each in seen.fans if _is_fan(each)])
         now = reads.now()
         # In this order a request that moves on meanwhile counts twice, and never not at all.
         promised = self._promised(reads, (*newest.values(), *ours))
-        self._serving = self._estimate(view, reads, began)
-        self._looked_at = began
-        places = self._places(view, promised, gates.paused)
-        skipped = _skipped(view, newest, now)
-        chosen = spreading.spread(
-            (openid for openid in view.fans if openid not in skipped),
+        unseen = self._unseen(reads, began)
+        places = self._places(seen, unseen, promised, gates.paused)
+        skipped = _skipped(seen, newest, now)
+        chosen = spread.spread(
+            (openid for openid in seen.fans if openid not in skipped),
             {name: place.room for name, place in places.items()},
         )
-        stay = (openid for openid in view.fans if openid not in skipped and openid not in chosen)
+        stay = (openid for openid in seen.fans if openid not in skipped and openid not in chosen)
         return Plan(
-            count=view.count,
-            fans=view.fans,
+            count=seen.count,
+            fans=seen.fans,
             places=places,
             chosen=chosen,
-            skipped=skipped | dict.fromkeys(stay, spreading.Why.NO_ROOM),
-            is_moving=any(spreading.is_moving(one, now) for one in (*newest.values(), *ours)),
-            may_have_room=any(size > view.online[name] for name, size in self._serving.items()),
+            skipped=skipped | dict.fromkeys(stay, standing.Why.NO_ROOM),
+            is_moving=any(standing.is_moving(one, now) for one in (*newest.values(), *ours)),
+            may_have_room=any(
+                unseen[name] and each.serving < each.capacity for name, each in places.items()
+            ),
         )
 
-    def _estimate(
-        self, view: wechat.View, reads: reader.Reader, began: datetime.datetime
-    ) -> dict[str, int]:
-        """How many fans each agent serves at most; the list may lag behind."""
-        young, _ = reads.select(
-            reader.Filter(
-                status=record.Status.CREATED, appid=self._appid, since=began - spreading.REST
-            ),
-            MAX_YOUNG,
+    def _unseen(
+        self, reads: reader.Reader, began: datetime.datetime
+    ) -> collections.Counter[str | None]:
+        """How many sessions each agent got, by whosever request, that the list may not show yet.
+
+        The stream knows: an index goes by the time of the submit, which may be hours ago.
+        """
+        changes = _changes(reads, began - standing.LAG)
+        opened = (reads.get(each.id) for each in changes if each.status is record.Status.CREATED)
+        return collections.Counter(
+            one.served_by for one in opened if one and one.appid == self._appid
         )
-        opened = [(one.finished_at or one.updated_at, one.served_by) for one in young]
-        unseen = collections.Counter(name for at, name in opened if at >= began - spreading.LAG)
-        since = self._looked_at or began
-        fresh = collections.Counter(name for at, name in opened if at > since)
-        return {
-            name: spreading.serving(
-                shown,
-                unseen=unseen[name],
-                expected=self._serving.get(name, float("inf")) + fresh[name],
-            )
-            for name, shown in view.online.items()
-        }
 
     def _places(
         self,
-        view: wechat.View,
+        seen: view.View,
+        unseen: Mapping[str | None, int],
         promised: Mapping[tuple[str, ...], int],
         paused: frozenset[str],
     ) -> dict[str, Place]:
-        capacity = {name: self._capacities.of(name) for name in view.online if _is_agent(name)}
-        free = {name: size - self._serving[name] for name, size in capacity.items()}
-        room = spreading.room_left(free, promised, paused=paused)
+        capacity = {name: self._capacities.of(name) for name in seen.online if _is_agent(name)}
+        free = {name: size - seen.online[name] - unseen[name] for name, size in capacity.items()}
+        room = spread.room_left(free, promised, paused=paused)
         return {
             name: Place(
                 capacity=capacity[name],
-                serving=view.online[name],
+                serving=seen.online[name],
                 room=room.get(name, 0),
                 is_paused=name in paused,
             )
@@ -192,25 +185,32 @@ class Planner:
             for status in _UNDER_WAY:
                 wanted = reader.Filter(status=status, appid=self._appid)
                 live |= {one.id: one for one in reads.select(wanted, MAX_QUEUED)[0]}
-        first = collections.Counter(one.targets for one in live.values() if _is_in_no_room(one))
+        first = collections.Counter(one.targets for one in live.values() if _stands_alone(one))
         return first + held
 
 
-def _is_in_no_room(one: record.Record) -> bool:
+def _stands_alone(one: record.Record) -> bool:
     """Whether a request is live, and counted in no waiting room."""
-    is_held = one.status is record.Status.WAITING and one.reason is not record.Reason.TRANSIENT
-    return not one.final and not is_held
+    return not one.final and one.ahead is None
+
+
+def _changes(reads: reader.Reader, since: datetime.datetime) -> Iterator[reader.Event]:
+    """Every change of state since then, of all accounts."""
+    position = str(int(since.timestamp() * 1000))
+    while some := reads.events(position):
+        yield from some
+        position = some[-1].position
 
 
 def _skipped(
-    view: wechat.View, newest: Mapping[str, record.Record], now: datetime.datetime
-) -> dict[str, spreading.Why]:
+    seen: view.View, newest: Mapping[str, record.Record], now: datetime.datetime
+) -> dict[str, standing.Why]:
     """Who is left alone, and why."""
-    found: dict[str, spreading.Why] = {}
-    for openid in view.fans:
-        why = spreading.why_not(newest.get(openid), now)
+    found: dict[str, standing.Why] = {}
+    for openid in seen.fans:
+        why = standing.why_not(newest.get(openid), now)
         if not _is_fan(openid):
-            why = spreading.Why.INVALID_OPENID
+            why = standing.Why.INVALID_OPENID
         if why is not None:
             found[openid] = why
     return found
