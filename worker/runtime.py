@@ -54,7 +54,7 @@ class Runtime:
             news=self._hurry,
         )
         self.room = waiting_room.WaitingRoom(
-            self.ledger,
+            self.ledger.waiting,
             self.doorbell,
             slots=config.concurrency,
             announce=self.announce,

@@ -18,7 +18,7 @@ import structlog
 from worker import doorbell as doorbells
 from worker import errors, retry
 from worker.contract import request
-from worker.ledger import ledger as ledgers
+from worker.ledger import waiting as ledgers
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +43,7 @@ class WaitingRoom:
 
     def __init__(
         self,
-        ledger: ledgers.Ledger,
+        ledger: ledgers.Waiting,
         doorbell: doorbells.Doorbell,
         *,
         slots: int,

@@ -74,8 +74,8 @@ def _measure(client: redis.Redis, book: ledger.Ledger, given: argparse.Namespace
 def _pass_ms(book: ledger.Ledger) -> float:
     """One pass of the waiting room over the ledger: what is due, then what may be removed."""
     started = time.perf_counter()
-    book.wake(PASS_IDS, _NOBODY_RUNG)
-    book.purge(PASS_IDS)
+    book.waiting.wake(PASS_IDS, _NOBODY_RUNG)
+    book.waiting.purge(PASS_IDS)
     return (time.perf_counter() - started) * 1000
 
 
@@ -93,7 +93,7 @@ def _bury(client: redis.Redis, book: ledger.Ledger, given: argparse.Namespace) -
     passes, buried, started = [], 0, time.perf_counter()
     while buried < len(ids):
         begun = time.perf_counter()
-        buried += book.wake(PASS_IDS, _NOBODY_RUNG).expired
+        buried += book.waiting.wake(PASS_IDS, _NOBODY_RUNG).expired
         passes.append((time.perf_counter() - begun) * 1000)
     rate = buried / (time.perf_counter() - started)
     trial.show(

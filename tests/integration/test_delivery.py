@@ -57,8 +57,8 @@ class Shop:
         while not all(self.get(each).final for each in ids):
             assert time.monotonic() < until, [self.get(each).status for each in ids]
             may_ring = dict.fromkeys(request.Lane, True)
-            self.parts.ledger.wake(500, may_ring)
-            self.parts.ledger.open_rooms(500, may_ring, rest_seconds=5)
+            self.parts.ledger.waiting.wake(500, may_ring)
+            self.parts.ledger.waiting.open_rooms(500, may_ring, rest_seconds=5)
             self.parts._presence.look()
             self.deliver(*ids)
             time.sleep(0.02)

@@ -77,4 +77,4 @@ def test_scripts_meet_no_limit_of_the_server(stage: stages.Stage) -> None:
     stage.pass_seconds(60)
     assert stage.wake(limit=500).expired == 500
     stage.pass_seconds(stage.config.retention_hours * 3600)
-    assert stage.ledger.purge(500) == 500
+    assert stage.ledger.waiting.purge(500) == 500

@@ -13,7 +13,7 @@ import structlog.testing
 
 from worker import errors, waiting_room
 from worker.contract import request
-from worker.ledger import ledger
+from worker.ledger import waiting
 
 ESCALATION, BATCH = request.Lane
 AWAY = errors.LedgerUnavailable("redis://h", "gone", maybe_written=False)
@@ -27,31 +27,31 @@ def woken(
     batch: Sequence[str] = (),
     expired: int = 0,
     lost: Sequence[str] = (),
-) -> ledger.Woken:
+) -> waiting.Woken:
     ring = {ESCALATION: tuple(escalations), BATCH: tuple(batch)}
-    return ledger.Woken(taken=taken, expired=expired, lost_leases=tuple(lost), ring=ring)
+    return waiting.Woken(taken=taken, expired=expired, lost_leases=tuple(lost), ring=ring)
 
 
 def opened(
     *, escalations: Sequence[str] = (), batch: Sequence[str] = (), has_more: bool = False
-) -> ledger.Opened:
+) -> waiting.Opened:
     ring = {ESCALATION: tuple(escalations), BATCH: tuple(batch)}
-    return ledger.Opened(has_more=has_more, ring=ring)
+    return waiting.Opened(has_more=has_more, ring=ring)
 
 
 class FakeLedger:
     """Plays what each pass finds; the last for ever."""
 
     def __init__(self) -> None:
-        self.passes: list[ledger.Woken | Exception] = [woken()]
-        self.rooms: list[ledger.Opened | Exception] = [opened()]
+        self.passes: list[waiting.Woken | Exception] = [woken()]
+        self.rooms: list[waiting.Opened | Exception] = [opened()]
         #: What may be rung, at each look into the rooms.
         self.opened: list[dict[request.Lane, bool]] = []
         self.purged: list[int] = [0]
         self.asked: list[dict[request.Lane, bool]] = []
         self.purges = 0
 
-    def wake(self, limit: int, may_ring: dict[request.Lane, bool]) -> ledger.Woken:
+    def wake(self, limit: int, may_ring: dict[request.Lane, bool]) -> waiting.Woken:
         assert limit == waiting_room.PASS_IDS
         self.asked.append(dict(may_ring))
         found = self.passes.pop(0) if len(self.passes) > 1 else self.passes[0]
@@ -61,7 +61,7 @@ class FakeLedger:
 
     def open_rooms(
         self, limit: int, may_ring: dict[request.Lane, bool], *, rest_seconds: float
-    ) -> ledger.Opened:
+    ) -> waiting.Opened:
         assert limit == waiting_room.PASS_IDS
         assert 5 <= rest_seconds <= 6
         self.opened.append(dict(may_ring))

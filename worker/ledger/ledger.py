@@ -1,8 +1,8 @@
 """The ledger's steps, for producers and workers: each is one atomic script, so no crash splits it.
 
-`submit → claim → renew* → settle` is the life of a request seen from here; `wake`, `open_rooms` and
-`purge` are the waiting room's, `cancel` and `retry` an operator's; `accounts` is what is known of
-accounts and their agents. Every step may be sent again when its reply was lost: scripts recognise
+`submit → claim → renew* → settle` is the life of a request seen from here; `cancel` and `retry` are
+an operator's. `waiting` holds the waiting room's steps, `accounts` those about accounts and their
+agents. Every step may be sent again when its reply was lost: scripts recognise
 their own work by id, holder or fence.
 """
 
@@ -14,14 +14,14 @@ import datetime
 import json
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import redis
 
 from worker import errors
 from worker.contract import record, request, settings
-from worker.ledger import accounts, attempts, claims, keys, receipts
+from worker.ledger import accounts, attempts, claims, keys, receipts, waiting
 from worker.ledger import scripts as lua
 
 #: How long an idempotency key is kept at least, in ms.
@@ -40,24 +40,6 @@ def new_id() -> str:
     return digits[:20].decode()
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Woken:
-    """What one pass over the due ids did."""
-
-    taken: int
-    expired: int
-    lost_leases: tuple[str, ...]
-    ring: Mapping[request.Lane, tuple[str, ...]]
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
-    """Whom one pass over the rooms let out."""
-
-    has_more: bool
-    ring: Mapping[request.Lane, tuple[str, ...]]
-
-
 class Ledger:
     """One deployment's requests in one Redis."""
 
@@ -73,6 +55,7 @@ class Ledger:
             url=config.ledger_url,
         )
         self.accounts = accounts.Accounts(client, self.keys, self._scripts)
+        self.waiting = waiting.Waiting(self._scripts)
 
     # -- producers -------------------------------------------------------------------------------
 
@@ -261,35 +244,6 @@ class Ledger:
         """Taken before the script runs, so that we think the lease over before Redis does."""
         return time.monotonic() + self._lease_ms / 1000
 
-    # -- the waiting room ------------------------------------------------------------------------
-
-    def wake(self, limit: int, may_ring: Mapping[request.Lane, bool]) -> Woken:
-        """Take up to `limit` due ids: bury, take back, wake, and say which to ring."""
-        taken, expired, lost, *rings = self._scripts.run(
-            "wake", limit, *(int(may_ring[lane]) for lane in request.Lane)
-        )
-        return Woken(taken=taken, expired=expired, lost_leases=tuple(lost), ring=_by_lane(rings))
-
-    def open_rooms(
-        self, limit: int, may_ring: Mapping[request.Lane, bool], *, rest_seconds: float
-    ) -> Opened:
-        """Let out of the rooms whose time has come whom their agents can take, about `limit` ids.
-
-        A room whose agents can take nobody is looked into again after `rest_seconds`, unless a
-        failed call or a reading says better.
-        """
-        has_more, *rings = self._scripts.run(
-            "open_rooms",
-            limit,
-            *(int(may_ring[lane]) for lane in request.Lane),
-            round(rest_seconds * 1000),
-        )
-        return Opened(has_more=bool(has_more), ring=_by_lane(rings))
-
-    def purge(self, limit: int) -> int:
-        """Remove up to `limit` final records whose retention is over; returns how many."""
-        return int(self._scripts.run("purge", limit))
-
     # -- operators -------------------------------------------------------------------------------
 
     def cancel(self, request_id: str) -> str:
@@ -329,10 +283,6 @@ class Ledger:
         """Count something odd, for `status` to show."""
         with self._scripts.reaching():
             self.client.hincrby(self.keys.counters, name, 1)
-
-
-def _by_lane(rings: Sequence[Sequence[str]]) -> dict[request.Lane, tuple[str, ...]]:
-    return {lane: tuple(ids) for lane, ids in zip(request.Lane, rings, strict=True)}
 
 
 def _packed(progress: claims.Progress, targets: Sequence[str]) -> list[lua.Argument]:

@@ -16,7 +16,7 @@ from typing import Any
 import redis
 
 from worker.contract import record, request, settings
-from worker.ledger import accounts, claims, keys, ledger, reader, receipts
+from worker.ledger import accounts, claims, keys, ledger, reader, receipts, waiting
 
 APPID, AGENT, OTHER, FAN = "wx1", "kf1@acct", "kf2@acct", "oFAN0000000000000000000000001"
 #: Both lanes may be rung.
@@ -128,13 +128,13 @@ class Stage:
 
     def wake(
         self, *, limit: int = 100, ring: dict[request.Lane, bool] | None = None
-    ) -> ledger.Woken:
-        return self.ledger.wake(limit, RING if ring is None else ring)
+    ) -> waiting.Woken:
+        return self.ledger.waiting.wake(limit, RING if ring is None else ring)
 
     def open_rooms(
         self, *, limit: int = 100, ring: dict[request.Lane, bool] | None = None
-    ) -> ledger.Opened:
-        return self.ledger.open_rooms(limit, RING if ring is None else ring, rest_seconds=5)
+    ) -> waiting.Opened:
+        return self.ledger.waiting.open_rooms(limit, RING if ring is None else ring, rest_seconds=5)
 
     def let_out(self, **how: Any) -> list[str]:
         """Whom one pass over the rooms lets out, in the order of their doorbells."""

@@ -157,9 +157,9 @@ def test_a_final_record_is_removed_with_all_its_traces(stage: stages.Stage) -> N
     stage.finish(request_id, "failed", "invalid_openid")
     claim = stage.claim()
     stage.settle(claim, "created", attempts=[stages.attempt()], served_by=AGENT)
-    assert stage.ledger.purge(10) == 0
+    assert stage.ledger.waiting.purge(10) == 0
     stage.pass_seconds(stage.config.retention_hours * 3600 + 1)
-    assert stage.ledger.purge(10) == 2
+    assert stage.ledger.waiting.purge(10) == 2
     assert stage.all_keys() - before == {stage.keys.events}
 
 
@@ -169,10 +169,10 @@ def test_a_record_stays_as_long_as_a_key_points_at_it(stage: stages.Stage) -> No
     request_id = short.submit(key="k").id
     short.finish(request_id, "created")
     short.pass_seconds(23 * 3600)
-    assert short.ledger.purge(10) == 0
+    assert short.ledger.waiting.purge(10) == 0
     assert short.submit(key="k").id == request_id
     short.pass_seconds(3601)
-    assert short.ledger.purge(10) == 1
+    assert short.ledger.waiting.purge(10) == 1
     assert short.submit(key="k").how == "new"
 
 
@@ -182,7 +182,7 @@ def test_an_old_record_goes_without_the_fans_newer_request(stage: stages.Stage) 
     stage.finish(first, "failed", "invalid_openid")
     stage.pass_seconds(stage.config.retention_hours * 3600 + 1)
     second = stage.submit().id
-    assert stage.ledger.purge(10) == 1
+    assert stage.ledger.waiting.purge(10) == 1
     assert stage.reader.get(first) is None
     newest = stage.reader.newest_of_fan(FAN, APPID)
     assert newest is not None
@@ -196,7 +196,7 @@ def test_a_retried_record_is_not_removed(stage: stages.Stage) -> None:
     stage.finish(request_id, "failed", "invalid_openid")
     stage.pass_seconds(stage.config.retention_hours * 3600 + 1)
     stage.ledger.retry(request_id)
-    assert stage.ledger.purge(10) == 0
+    assert stage.ledger.waiting.purge(10) == 0
     stage.check()
 
 

@@ -150,7 +150,7 @@ class Walk(stateful.RuleBasedStateMachine):
     def time_passes(self, seconds: float, limit: int) -> None:
         self.stage.pass_seconds(seconds)
         self.stage.wake(limit=limit)
-        self.stage.ledger.purge(limit)
+        self.stage.ledger.waiting.purge(limit)
 
     def teardown(self) -> None:
         """Once all gates are open and all agents are there, everybody gets a session in time."""

@@ -1,0 +1,68 @@
+"""The waiting room's steps in the ledger: wake what is due, open rooms, remove what is past.
+
+Each takes a bounded number of requests in one atomic script, and says whether there may be more.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from worker.contract import request
+from worker.ledger import scripts as lua
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Woken:
+    """What one pass over the due ids did."""
+
+    taken: int
+    expired: int
+    lost_leases: tuple[str, ...]
+    ring: Mapping[request.Lane, tuple[str, ...]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """Whom one pass over the rooms let out."""
+
+    has_more: bool
+    ring: Mapping[request.Lane, tuple[str, ...]]
+
+
+class Waiting:
+    """What waits in one deployment's ledger."""
+
+    def __init__(self, scripts: lua.Scripts) -> None:
+        self._scripts = scripts
+
+    def wake(self, limit: int, may_ring: Mapping[request.Lane, bool]) -> Woken:
+        """Take up to `limit` due ids: bury, take back, wake, and say which to ring."""
+        taken, expired, lost, *rings = self._scripts.run(
+            "wake", limit, *(int(may_ring[lane]) for lane in request.Lane)
+        )
+        return Woken(taken=taken, expired=expired, lost_leases=tuple(lost), ring=_by_lane(rings))
+
+    def open_rooms(
+        self, limit: int, may_ring: Mapping[request.Lane, bool], *, rest_seconds: float
+    ) -> Opened:
+        """Let out of the rooms whose time has come whom their agents can take, about `limit` ids.
+
+        A room whose agents can take nobody is looked into again after `rest_seconds`, unless a
+        failed call or a reading says better.
+        """
+        has_more, *rings = self._scripts.run(
+            "open_rooms",
+            limit,
+            *(int(may_ring[lane]) for lane in request.Lane),
+            round(rest_seconds * 1000),
+        )
+        return Opened(has_more=bool(has_more), ring=_by_lane(rings))
+
+    def purge(self, limit: int) -> int:
+        """Remove up to `limit` final records whose retention is over; returns how many."""
+        return int(self._scripts.run("purge", limit))
+
+
+def _by_lane(rings: Sequence[Sequence[str]]) -> dict[request.Lane, tuple[str, ...]]:
+    return {lane: tuple(ids) for lane, ids in zip(request.Lane, rings, strict=True)}
