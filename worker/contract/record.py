@@ -89,6 +89,14 @@ class Reason(StrEnum):
     UNCONFIRMED = "unconfirmed"
 
 
+#: What a request waits for that waits in the room of its agents.
+OF_AGENTS = frozenset({Reason.AGENT_OFFLINE, Reason.AGENT_FULL, Reason.PAUSED})
+#: What all of an account's requests wait for, until one probes.
+OF_ACCOUNT = frozenset({Reason.TOKEN, Reason.RATE_LIMITED, Reason.QUOTA, Reason.ACCOUNT_BLOCKED})
+#: Everything a request can wait for.
+WAITS = OF_AGENTS | OF_ACCOUNT | {Reason.TRANSIENT}
+
+
 def _iso(moment: datetime.datetime) -> str:
     return moment.astimezone(datetime.UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 

@@ -5,15 +5,7 @@ from __future__ import annotations
 from worker.contract import errcodes, record
 
 #: What ends by itself, as long as there is time.
-_GOES_ON = frozenset(
-    {
-        record.Reason.AGENT_OFFLINE,
-        record.Reason.AGENT_FULL,
-        record.Reason.TRANSIENT,
-        record.Reason.RATE_LIMITED,
-        record.Reason.PAUSED,
-    }
-)
+_GOES_ON = record.OF_AGENTS | {record.Reason.TRANSIENT, record.Reason.RATE_LIMITED}
 
 _ADVICE = {
     record.Reason.AGENT_OFFLINE: errcodes.lookup(65415).hint,

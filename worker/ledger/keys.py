@@ -163,16 +163,7 @@ class Keys:
 
 def details(status: record.Status) -> tuple[str, ...]:
     """What the indexes of `status` are told apart by."""
-    waits = (
-        record.Reason.AGENT_OFFLINE,
-        record.Reason.AGENT_FULL,
-        record.Reason.TRANSIENT,
-        record.Reason.TOKEN,
-        record.Reason.RATE_LIMITED,
-        record.Reason.QUOTA,
-        record.Reason.ACCOUNT_BLOCKED,
-        record.Reason.PAUSED,
-    )
+    waits = tuple(reason for reason in record.Reason if reason in record.WAITS)
     match status:
         case record.Status.QUEUED:
             return tuple(request.Lane)

@@ -228,15 +228,17 @@ class Reader:
             for each in ids:
                 pipe.hgetall(self._keys.request(each))
             rows = pipe.execute()
-        held = self._places([each for each, fields in zip(ids, rows, strict=True) if fields], rows)
+        held = self._standings(
+            [each for each, fields in zip(ids, rows, strict=True) if fields], rows
+        )
         return [
-            records.compose(each, fields, held.get(each, records.Place())) if fields else None
+            records.compose(each, fields, held.get(each, records.Standing())) if fields else None
             for each, fields in zip(ids, rows, strict=True)
         ]
 
-    def _places(
+    def _standings(
         self, ids: Sequence[str], rows: Sequence[Mapping[str, str]]
-    ) -> dict[str, records.Place]:
+    ) -> dict[str, records.Standing]:
         """Where those stand that wait in a room, and what an account's gate says of it."""
         known = dict(zip(ids, filter(None, rows), strict=True))
         waiting = [
@@ -256,7 +258,7 @@ class Reader:
             (seconds, micros), *told = pipe.execute()
         now_ms = seconds * 1000 + micros / 1000
         return {
-            each: records.Place(
+            each: records.Standing(
                 ahead=told[3 * at],
                 wakes_at_ms=None if told[3 * at + 1] is None else max(now_ms, told[3 * at + 1]),
                 because=told[3 * at + 2],

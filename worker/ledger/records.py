@@ -22,19 +22,8 @@ _HAS_REASON = frozenset(
 )
 
 
-#: What the account waits for, and not the request by itself.
-_OF_ACCOUNT = frozenset(
-    {
-        record.Reason.TOKEN,
-        record.Reason.RATE_LIMITED,
-        record.Reason.QUOTA,
-        record.Reason.ACCOUNT_BLOCKED,
-    }
-)
-
-
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Standing:
     """Where a request stands that waits in a room."""
 
     #: How many stand before it.
@@ -45,18 +34,19 @@ class Place:
     because: str | None = None
 
 
-def compose(request_id: str, fields: Mapping[str, str], place: Place) -> record.Record:
+def compose(request_id: str, fields: Mapping[str, str], standing: Standing) -> record.Record:
+    """The record of this hash; it is as old as the answers that it is made of."""
     kept = attempts.unpack(fields)
     last = kept[-1] if kept else None
     status = record.Status(fields["status"])
     said = fields["reason"] if status in _HAS_REASON else ""
     targets = tuple(fields["targets"].split("|"))
     errcode, errmsg = (last.errcode, last.errmsg) if last else (None, None)
-    of_account = place.because if said in _OF_ACCOUNT else None
+    of_account = standing.because if said in record.OF_ACCOUNT else None
     if because := of_account or fields.get("because"):
         code, _, text = because.partition(" ")
         errcode, errmsg = None if code == "-" else int(code), text or None
-    next_ms = fields.get("next_attempt_at", place.wakes_at_ms)
+    next_ms = fields.get("next_attempt_at", standing.wakes_at_ms)
     return record.Record(
         id=request_id,
         schema_=record.SCHEMA,
@@ -72,7 +62,7 @@ def compose(request_id: str, fields: Mapping[str, str], place: Place) -> record.
         errmsg=errmsg,
         hint=hints.what_to_do(status, said, errcode),
         served_by=fields.get("served_by"),
-        ahead=place.ahead,
+        ahead=standing.ahead,
         attempts=kept,
         attempt_count=int(fields.get("attempts", 0)),
         api_calls=int(fields.get("calls", 0)),
