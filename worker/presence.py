@@ -54,7 +54,6 @@ class Presence:
         self._ledger = ledger
         self._accounts = accounts
         self._seconds = seconds
-        self._call_seconds = call_seconds
         self._trusted_seconds = 2 * seconds + call_seconds
         self._news = news
         self._pool = futures.ThreadPoolExecutor(THREADS, thread_name_prefix="presence")
@@ -69,9 +68,7 @@ class Presence:
         limit = self._hands()
         if limit == 0:
             return
-        # Until the reading is written nobody else begins one; a silent WeChat holds it up.
-        most_seconds = max(self._seconds, 2 * self._call_seconds)
-        taken = self._ledger.watch(limit, interval_seconds=most_seconds)
+        taken = self._ledger.watch(limit, interval_seconds=self._seconds)
         self._begun.extend([time.monotonic()] * len(taken))
         self._under_way |= {self._pool.submit(self._read, reading) for reading in taken}
 

@@ -164,5 +164,5 @@ def _capacity(own: Mapping[str, int]) -> str:
 
 
 def _is_name(kf_account: str) -> bool:
-    """Whether the scripts can list it; an agent's name has no space and no bar."""
-    return bool(kf_account) and not any(each.isspace() or each == "|" for each in kf_account)
+    """Whether the scripts can list it: prefix@account, without a space or a bar."""
+    return "@" in kf_account and not any(each.isspace() or each == "|" for each in kf_account)

@@ -18,6 +18,7 @@ alone. Times are integer milliseconds since 1970.
 |                          |        | submitted_at                                               |           |
 | rooms                    | zset   | every room, as <appid>:<targets>, by its wake time         | everybody |
 | rooms:<appid>            | set    | the rooms of one account                                   | worker    |
+| stirring                 | hash   | appid -> how far its rooms have been woken                 | worker    |
 | door:<appid>:<targets>   | hash   | open, ahead, strikes, wait, rest, reason (see `rooms.lua`) | worker    |
 | account:<appid>          | hash   | gates and presence; its fields are listed at               | everybody |
 |                          |        | `ACCOUNT_FIELDS`                                           |           |

@@ -57,4 +57,4 @@ def _is_name(value: Any) -> bool:
 def _read_count(value: Any) -> int:
     """A number that may come as a string; 0 for anything else."""
     text = str(value)
-    return int(text) if text.isascii() and text.isdigit() else 0
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0

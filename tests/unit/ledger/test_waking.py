@@ -7,6 +7,7 @@ import pytest
 from tests.unit.ledger import stage as stages
 from tests.unit.ledger.stage import AGENT, APPID, FAN, OTHER
 from worker.contract import request
+from worker.ledger import claims
 
 ESCALATION, BATCH = request.Lane
 
@@ -227,3 +228,14 @@ def test_every_change_of_state_is_one_event(stage: stages.Stage) -> None:
         (request_id, "calling", ""),
         (request_id, "queued", ""),
     ]
+
+
+def test_a_deadline_with_a_doubt_does_not_wait_for_a_long_lane(stage: stages.Stage) -> None:
+    """The fan is read back before the end is written, and that is soon."""
+    request_id = stage.submit(lane="batch", ttl_seconds=60).id
+    claim = stage.claim(request_id)
+    unsure = claims.Doubt.about(stages.AGENT)
+    stage.settle(claim, "waiting", reason="transient", doubt=unsure, wait_seconds=40)
+    stage.pass_seconds(61)
+    woken = stage.wake(ring={request.Lane.ESCALATION: True, request.Lane.BATCH: False})
+    assert woken.ring[request.Lane.ESCALATION] == (request_id,)

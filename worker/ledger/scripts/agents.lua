@@ -32,7 +32,7 @@ end
 local function spare_beside(account, kf_account, capacity, sessions)
   if capacity == 0 then return math.huge end
   if not (account.is_fresh or account.is_blind) then return 0, 'unread' end
-  local spare = capacity - (account.is_fresh and sessions or 0)
+  local spare = capacity - (tells_sessions(account) and sessions or 0)
   if spare > 0 then spare = spare - unseen_sessions(account, kf_account) end
   if spare <= 0 then return 0, 'agent_full' end
   return spare
@@ -70,10 +70,16 @@ local function goes_before(one, other)
   return one.kf_account < other.kf_account
 end
 
--- Who `any` is now, or nil; `note` hears why of each who cannot be asked. The list is taken in the order of what
--- each can have at most, so that few have to be counted.
-local function whoever(account, is_out, note)
-  if not account.is_fresh then return note(account.is_blind and 'agent_offline' or 'unread') end
+-- Who `any` is now, or nil; `tell` hears why of each who cannot be asked. The list is taken in the order of what
+-- each can have at most, so that few have to be counted; that nobody was found holds for the whole script.
+local function whoever(account, is_out, tell)
+  if not account.is_fresh then return tell(account.is_blind and 'agent_offline' or 'unread') end
+  if account.nobody_for then return tell(account.nobody_for) end
+  local heard = 'agent_offline'
+  local function note(why)
+    if NEARNESS[why] > NEARNESS[heard] then heard = why end
+    tell(why)
+  end
   note('agent_offline')
   local candidates, best = {}, nil
   for _, one in ipairs(online_of(account)) do
@@ -90,14 +96,15 @@ local function whoever(account, is_out, note)
       best = counted
     end
   end
+  if not best and next(is_out) == nil then account.nobody_for = heard end
   return best and best.kf_account
 end
 
 -- The agent to ask: the first target who can be given a fan. A fallback is asked only when a reading says that it
--- is online, or nobody can tell; one that may not exist only when nobody else is left, since the list of who is
--- online does not tell the wrong from the offline.
--- Returns the agent, '', false, and whether `any` chose; else '', what the request waits for ('' when every
--- target is wrong), and whether a reading may help.
+-- is online, or nobody can tell; one that may not exist only when nobody else is left, and by one
+-- request at a time, since the list of who is online does not tell the wrong from the offline.
+-- Returns the agent, '', false, and whether the call has to be counted in any case; else '', what the request
+-- waits for ('' when every target is wrong), and whether a reading may help.
 local function choose(account, targets, out, since)
   local is_out, reason, is_unread, unmet = {}, '', false, nil
   for each in string.gmatch(out, '[^|]+') do is_out[each] = true end
@@ -122,6 +129,6 @@ local function choose(account, targets, out, since)
     end
     is_first = false
   end
-  if unmet and not is_unread then return unmet, '', false, false end
+  if unmet and not is_unread and unseen_sessions(account, unmet) == 0 then return unmet, '', false, true end
   return '', reason, is_unread
 end

@@ -5,6 +5,14 @@
 -- Most escalations that one claim buries or holds on its way; the waiting room sees to the rest.
 local PASSED_OVER = 100
 
+-- Whether somebody stands in the room of `rec` who goes before it: where agents can take only so many, a newcomer
+-- does not take what gets free before them.
+local function comes_after_others(account, rec)
+  if string.match(account.capacity, '^0 ?$') or (rec.reason ~= '' and rec.reason ~= 'transient') then return false end
+  local head = redis.call('ZRANGE', room_key(room_of(rec)), 0, 0, 'WITHSCORES')
+  return head[1] and tonumber(head[2]) < order_of(rec)
+end
+
 -- Whom to ask for `rec`: `calling` is '' when the fan must be read back first; `strikes` is how often in
 -- a row it, or who probed before it, waited for `reason`.
 -- Returns nil when nobody can be asked, so that it was held, and whether a reading would help.
@@ -26,6 +34,9 @@ local function find_agent(rec, doubt, rest_ms)
   end
   local reason, is_unread, by_any
   found.calling, reason, is_unread, by_any = choose(account, rec.targets, rec.out, since)
+  if found.calling ~= '' and comes_after_others(account, rec) then
+    found.calling, reason = '', 'agent_full'
+  end
   if found.calling == '' and reason ~= '' then
     enter_room(rec, reason, NOW + rest_ms)
     return nil, is_unread

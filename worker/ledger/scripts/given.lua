@@ -2,7 +2,7 @@
 
 -- The online list may show the truth of so long ago: sessions opened before it are counted again.
 local LAG_MS = 3000
--- Where no reading tells an agent's sessions, those that we opened count for so long.
+-- Where no reading tells an agent's sessions, the last one that did and those that we opened count for so long.
 local SESSION_MS = 30 * 60 * 1000
 -- What is remembered is not needed for longer.
 local GIVEN_SECONDS = 3600
@@ -15,8 +15,11 @@ local function capacity_of(account, kf_account)
   return tonumber(string.match(account.capacity, '^%d+', before and before + 1 or 1))
 end
 
+-- Whether the last reading still says something of how many fans an agent serves.
+local function tells_sessions(account) return account.is_fresh or NOW - account.began < SESSION_MS end
+
 local function unseen_sessions(account, kf_account)
-  local since = account.is_fresh and account.began - LAG_MS or NOW - SESSION_MS
+  local since = tells_sessions(account) and account.began - LAG_MS or NOW - SESSION_MS
   return redis.call('ZCOUNT', given_key(account.appid, kf_account), string.format('%.0f', since), '+inf')
 end
 
@@ -27,9 +30,9 @@ local function forget_seen(account, kf_account, began)
   redis.call('ZREMRANGEBYSCORE', given_key(account.appid, kf_account), '-inf', string.format('(%.0f', before))
 end
 
--- `kf_account` is about to be asked: the call counts against its capacity from now on.
-local function give(account, kf_account, id, by_any)
-  if not (by_any or capacity_of(account, kf_account) > 0) then return end
+-- `kf_account` is about to be asked: the call counts from now on, where somebody counts.
+local function give(account, kf_account, id, is_counted)
+  if not (is_counted or capacity_of(account, kf_account) > 0) then return end
   local key = given_key(account.appid, kf_account)
   redis.call('ZADD', key, '+inf', id)
   redis.call('EXPIRE', key, GIVEN_SECONDS)

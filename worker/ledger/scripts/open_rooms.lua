@@ -8,8 +8,12 @@ local may_ring = { escalation = ARGV[3] == '1', batch = ARGV[4] == '1' }
 local ROOMS, IDS = 200, 50
 -- Most of a room that a new reason is written on; those behind get theirs when they come to the front.
 local RESTATED = 100
+-- Most dead ids that one look clears away: a release that knows no rooms leaves them.
+local DEAD = 100
 -- A lane too long to be rung is looked at again after so long, and so is one sent ahead.
 local LONG_LANE_MS, AHEAD_MS = 1000, 2000
+-- A call of the one sent ahead that takes longer keeps nobody else, and who got through longer ago proves nothing.
+local SLOW_MS = 5000
 -- A room behind a closed gate is looked at after so long, should the gate's opening go unnoticed.
 local GATE_MS = 60 * 1000
 
@@ -86,7 +90,18 @@ end
 local function is_on_its_way(id, lane)
   local rec = id and load(id)
   if not rec or (lane == 'escalation' and rec.lane == 'batch') then return false end
-  return rec.status == 'queued' or rec.status == 'calling'
+  return rec.status == 'queued' or (rec.status == 'calling' and NOW - rec.updated_at < SLOW_MS)
+end
+
+-- The lane of who stands first, or nil when the room is empty.
+local function first_lane(room)
+  for _ = 1, DEAD do
+    local head = redis.call('ZRANGE', room_key(room), 0, 0, 'WITHSCORES')
+    if not head[1] then return nil end
+    local rec = load(head[1])
+    if rec and rec.status == 'waiting' then return tonumber(head[2]) >= BATCHES and 'batch' or 'escalation' end
+    redis.call('ZREM', room_key(room), head[1])
+  end
 end
 
 -- Send up to `most` of one lane, the first first; returns how many, and the id of the last.
@@ -128,12 +143,18 @@ local function send_ahead(room, lane, account, parts)
   return NOW + AHEAD_MS
 end
 
+-- Whether a door that opened `at` says enough to send many: somebody got through just now, or a reading tells.
+local function still_holds(account, at)
+  if account.is_fresh or account.is_blind or NOW - at < SLOW_MS then return true end
+  watch(account.appid)
+  return false
+end
+
 -- Look into one room; returns when to look again, or nil for at once.
 local function look(room)
   local appid, targets = string.match(room, '^([^:]+):(.*)$')
-  local head = redis.call('ZRANGE', room_key(room), 0, 0, 'WITHSCORES')
-  if not head[1] then return NOW end
-  local lane = tonumber(head[2]) >= BATCHES and 'batch' or 'escalation'
+  local lane = first_lane(room)
+  if not lane then return NOW end
   local account = account_of(appid)
   local hold = account.hold
   if account.paused then return NOW + GATE_MS end
@@ -143,10 +164,11 @@ local function look(room)
   local sum, parts, reason = spare_in(account, targets)
   if sum == 0 then
     watch(appid)
+    if reason == 'agent_offline' then redis.call('HDEL', door_key(room), 'open') end
     if reason ~= '' and reason ~= door[4] then restate(room, reason) end
     return NOW + tonumber(door[3] or rest_ms)
   end
-  if door[1] and not hold then return send_many(room, lane, sum, parts) end
+  if door[1] and not hold and still_holds(account, tonumber(door[1])) then return send_many(room, lane, sum, parts) end
   if not hold and is_on_its_way(door[2], lane) then return NOW + AHEAD_MS end
   return send_ahead(room, lane, account, parts)
 end
@@ -165,6 +187,8 @@ local function look_into_next()
   return true
 end
 
+local unfinished = redis.call('HGETALL', BASE .. 'stirring')
+if unfinished[1] then stir_account(unfinished[1], unfinished[2]) end
 local looked = 0
 while not is_full() and looked < ROOMS and look_into_next() do looked = looked + 1 end
-return { (is_full() or looked == ROOMS) and 1 or 0, rings.escalation, rings.batch }
+return { (is_full() or looked == ROOMS or unfinished[1]) and 1 or 0, rings.escalation, rings.batch }

@@ -1,7 +1,7 @@
 -- Rooms: where requests wait together that are held for the same thing. Within a room escalations
 -- stand first, then who was submitted first. A room has one wake time; requests only have deadlines.
--- A room's door is shut; the first who gets through opens it for the rest (`open`), and an agent found
--- offline shuts it again. `ahead` is the one who was sent to try; `strikes` of these in a row found nobody, and
+-- A room's door is shut; the first who gets through opens it for the rest (`open`: when somebody last
+-- got through), and an agent found offline shuts it again. `ahead` is the one who was sent to try; `strikes` of these in a row found nobody, and
 -- `wait` ms is what tenacity says until the next; `rest` until when readings do not hurry it; `reason` is what
 -- the first are said to wait for.
 
@@ -14,7 +14,7 @@ local DOOR_SECONDS = 3600
 -- After so many calls in a row that found nobody, readings do not bring the next one forward: the list may
 -- say online of an agent whom WeChat gives no fan.
 local CALLS_IN_VAIN = 3
--- Most rooms that one change of an account wakes at once; the others wake by their own times.
+-- Most rooms, about, that one script wakes; the waiting room goes on with the others.
 local ROOMS_A_STIR = 1000
 
 local function order_of(rec)
@@ -32,9 +32,14 @@ local function stir_room(room)
   if tonumber(redis.call('HGET', door_key(room), 'rest') or 0) <= NOW then wake_room(room) end
 end
 
-local function stir_account(appid)
-  for _, room in ipairs(redis.call('SRANDMEMBER', BASE .. 'rooms:' .. appid, ROOMS_A_STIR)) do
-    stir_room(room)
+-- Something changed for a whole account: wake its rooms, from `cursor` on.
+local function stir_account(appid, cursor)
+  local page = redis.call('SSCAN', BASE .. 'rooms:' .. appid, cursor or '0', 'COUNT', ROOMS_A_STIR)
+  for _, room in ipairs(page[2]) do stir_room(room) end
+  if tonumber(page[1]) == 0 then
+    redis.call('HDEL', BASE .. 'stirring', appid)
+  else
+    redis.call('HSET', BASE .. 'stirring', appid, page[1])
   end
 end
 
@@ -84,7 +89,7 @@ local function tell_room(rec, is_created)
   local room = room_of(rec)
   local door = door_key(room)
   local was_ahead = redis.call('HGET', door, 'ahead') == rec.id
-  local opens = is_created and redis.call('HSET', door, 'open', 1) == 1
+  local opens = is_created and redis.call('HSET', door, 'open', NOW) == 1
   if was_ahead then redis.call('HDEL', door, 'ahead') end
   if is_created then redis.call('HDEL', door, 'strikes', 'wait', 'rest') end
   if opens then

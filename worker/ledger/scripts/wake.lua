@@ -8,10 +8,12 @@ local may_ring = { escalation = ARGV[3] == '1', batch = ARGV[4] == '1' }
 local RING_LATEST_MS = 60000
 local rings, expired, lost = { escalation = {}, batch = {} }, 0, {}
 
+-- A deadline that passed while the fan is unsure does not wait for a long lane.
 local function ring(rec)
   local again_ms = RING_AGAIN_MS
-  if may_ring[rec.lane] then
-    table.insert(rings[rec.lane], rec.id)
+  local lane = NOW >= rec.deadline_at and 'escalation' or rec.lane
+  if may_ring[lane] then
+    table.insert(rings[lane], rec.id)
   else
     again_ms = math.min(math.max(RING_AGAIN_MS, NOW - rec.updated_at), RING_LATEST_MS)
   end
