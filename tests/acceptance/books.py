@@ -9,7 +9,7 @@ from tests.acceptance import processes
 from worker.contract import record, request
 
 #: Kinds of keys that empty or expire by themselves.
-_KINDS = ("index:", "token:", "joined:", "door:", "given:", "account:")
+_KINDS = ("index:", "token:", "joined:", "door:", "given:", "account:", "wanted:")
 #: Structures that stand alone; everything else has to belong to a record.
 _LASTING = ("events", "retention", "accounts", "workers", "counters", "dead", "schema", "watch")
 _SOON_SECONDS = 15.0
