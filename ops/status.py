@@ -13,8 +13,6 @@ from producers.commands import options
 from worker.contract import record
 from worker.ledger import agents, reader
 
-#: A worker that has said nothing for so long is gone, in seconds.
-ALIVE_SECONDS = 60
 #: Exit status of --check when something needs a person.
 _NEEDS_PERSON = 1
 
@@ -82,7 +80,7 @@ def _worker(name: str, about: Mapping[str, Any], now: datetime.datetime) -> dict
     age = now.timestamp() - about["at"] / 1000
     return {
         "name": name,
-        "is_alive": age <= ALIVE_SECONDS,
+        "is_alive": age <= reader.ALIVE_SECONDS,
         "version": about.get("version"),
         "slots": about.get("slots"),
         "seen_seconds_ago": round(max(0.0, age), 1),

@@ -18,7 +18,14 @@ Appid = Annotated[str | None, typer.Option(help="The account, where there are se
 def pause(kf_account: Held = None, appid: Appid = None, json: terminal.JsonOption = False) -> None:
     """Hold an agent's or an account's requests. Nothing is dropped; deadlines run."""
     with options.opened() as producing:
-        _print(producing.pause(kf_account, appid=appid), json)
+        gate = producing.pause(kf_account, appid=appid)
+        with producing.reading() as reads:
+            met = {each.kf_account for each in reads.account(gate.appid).agents if each.is_met}
+    if kf_account is not None and met and kf_account not in met:
+        terminal.say(
+            f"{kf_account} has never been met in {gate.appid}, which knows {', '.join(sorted(met))}"
+        )
+    _print(gate, json)
 
 
 def resume(kf_account: Held = None, appid: Appid = None, json: terminal.JsonOption = False) -> None:

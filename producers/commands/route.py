@@ -69,6 +69,9 @@ def route(
         view.WeChat(config, account) as seeing,
         _in_one_line(account.appid),
     ):
+        with producing.reading() as reads:
+            if not reads.is_served():
+                terminal.say("no worker is alive: nobody gets a session until one is started")
         router = run.Router(
             seeing,
             producing,

@@ -21,6 +21,8 @@ class Agent:
     """One agent, as far as the ledger knows."""
 
     kf_account: str
+    #: Whether a reading, a call or the list of all agents has told of it.
+    is_met: bool
     #: None where nobody has told lately.
     is_online: bool | None
     is_paused: bool
@@ -97,6 +99,7 @@ def _agent(
     serving = int(on) + unseen[kf_account] if on is not None and is_fresh else None
     return Agent(
         kf_account=kf_account,
+        is_met=on is not None or f"off:{kf_account}" in known,
         is_online=is_online if is_fresh else None,
         is_paused=f"pause:{kf_account}" in known,
         serving=serving,

@@ -18,6 +18,8 @@ import redis
 from worker.contract import record, request
 from worker.ledger import agents, keys, records
 
+#: A worker that has said nothing for so long is gone, in seconds.
+ALIVE_SECONDS = 60
 #: How many records one round trip reads.
 _PAGE = 200
 
@@ -201,6 +203,11 @@ class Reader:
         """What each worker last said of itself."""
         said = self._client.hgetall(self._keys.workers)
         return {name: _worker(said[name]) for name in sorted(said)}
+
+    def is_served(self) -> bool:
+        """Whether any worker lives."""
+        oldest_ms = (self.now().timestamp() - ALIVE_SECONDS) * 1000
+        return any(about["at"] >= oldest_ms for about in self.workers().values())
 
     def now(self) -> datetime.datetime:
         """The time by the server's clock, which wrote every other time."""

@@ -322,3 +322,13 @@ def test_imports_nothing_of_wechat_before_it_runs() -> None:
     """requests takes a tenth of a second that no other command should pay for."""
     code = "import sys, ops.cli; sys.exit('requests' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_without_a_worker_that_is_said_at_once(route: Run, world: World) -> None:
+    """Requests would stand in their lane, and nobody would know why."""
+    world.has_workers = False
+    _, _, talk = route("--capacity", "5", "--dry-run")
+    assert "no worker is alive" in talk
+    world.has_workers = True
+    _, _, talk = route("--capacity", "5", "--dry-run")
+    assert "no worker" not in talk

@@ -73,6 +73,9 @@ class World:
     to leave it; `lag_seconds` is how old the truth is that the list of agents shows.
     """
 
+    #: Whether a worker says that it lives.
+    has_workers = True
+
     def __init__(
         self,
         fans: Sequence[str] = (),
@@ -114,6 +117,9 @@ class World:
     @contextlib.contextmanager
     def reading(self) -> Iterator[World]:
         yield self
+
+    def is_served(self) -> bool:
+        return self.has_workers
 
     def now(self) -> datetime.datetime:
         return self.now_
