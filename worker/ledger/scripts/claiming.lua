@@ -32,8 +32,8 @@ local function find_agent(rec, doubt, rest_ms)
     send_probe(account, rec.id)
     return found
   end
-  local reason, is_unread, by_any
-  found.calling, reason, is_unread, by_any = choose(account, rec.targets, rec.out, since)
+  local reason, is_unread, is_counted
+  found.calling, reason, is_unread, is_counted = choose(account, rec.targets, rec.out, since)
   if found.calling ~= '' and comes_after_others(account, rec) then
     found.calling, reason = '', 'agent_full'
   end
@@ -42,7 +42,7 @@ local function find_agent(rec, doubt, rest_ms)
     return nil, is_unread
   end
   if found.calling ~= '' then
-    give(account, found.calling, rec.id, by_any)
+    give(account, found.calling, rec.id, is_counted)
     send_probe(account, rec.id) -- who makes no call finds nothing out
   end
   if found.reason == 'agent_offline' then

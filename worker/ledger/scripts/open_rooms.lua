@@ -40,7 +40,8 @@ end
 local function spare_in(account, targets)
   local sum, parts, reason = 0, {}, ''
   local function add(part)
-    if part.left == 0 and (NEARNESS[part.why] or 0) > (NEARNESS[reason] or 0) then reason = SHOWN[part.why] or part.why end
+    local is_nearer = part.left == 0 and (NEARNESS[part.why] or 0) > (NEARNESS[reason] or 0)
+    if is_nearer then reason = SHOWN[part.why] or part.why end
     for _, other in ipairs(parts) do
       if other == part then return end -- `any` names the others again
     end

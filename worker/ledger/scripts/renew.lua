@@ -10,16 +10,16 @@ local doubt, out, offline, n = ARGV[7], ARGV[8], ARGV[9], tonumber(ARGV[12])
 local rec = load(id)
 if not rec or rec.fence ~= fence or rec.status ~= 'calling' then return { 'lost' } end
 learn(rec, doubt, '')
-local account, reason, is_unread, by_any = account_of(rec.appid), '', false, false
+local account, reason, is_unread, is_counted = account_of(rec.appid), '', false, false
 if offline ~= '' then redis.call('HSET', account.key, 'off:' .. offline, NOW) end
 if chooses or calling ~= rec.calling then
   take_off(rec, doubt_of(rec) == rec.calling)
   if account.paused and chooses then
     reason = 'paused'
   elseif chooses then
-    calling, reason, is_unread, by_any = choose(account, rec.targets, out, asks_before(rec))
+    calling, reason, is_unread, is_counted = choose(account, rec.targets, out, asks_before(rec))
   end
-  if calling ~= '' then give(account, calling, id, by_any) end
+  if calling ~= '' then give(account, calling, id, is_counted) end
 end
 local fields = attempt_fields(n, 13)
 for _, part in ipairs({ 'calling', calling, 'attempts', ARGV[10], 'calls', ARGV[11] }) do

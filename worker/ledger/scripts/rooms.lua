@@ -1,9 +1,9 @@
 -- Rooms: where requests wait together that are held for the same thing. Within a room escalations
 -- stand first, then who was submitted first. A room has one wake time; requests only have deadlines.
--- A room's door is shut; the first who gets through opens it for the rest (`open`: when somebody last
--- got through), and an agent found offline shuts it again. `ahead` is the one who was sent to try; `strikes` of these in a row found nobody, and
--- `wait` ms is what tenacity says until the next; `rest` until when readings do not hurry it; `reason` is what
--- the first are said to wait for.
+-- A room's door is shut; the first who gets through opens it for the rest, and an agent found offline
+-- shuts it again. The door remembers: `open`, when somebody last got through; `ahead`, who was sent to
+-- try; `strikes`, how many of these in a row found nobody; `wait`, what tenacity says until the next (ms);
+-- `rest`, until when readings do not hurry it; `reason`, what the first are said to wait for.
 
 -- What is held for agents, for which presence is read.
 local FOR_AGENTS = { agent_offline = true, agent_full = true, paused = true }
