@@ -78,7 +78,7 @@ class Deliverer:
         return self._reach(
             ends - time.monotonic(),
             lambda again: self._ledger.claim(
-                ids, holder, hold_seconds=retry.holding_seconds(), again=again
+                ids, holder, rest_seconds=retry.resting_seconds(), again=again
             ),
         )
 
@@ -102,7 +102,7 @@ class Deliverer:
                 settlement,
                 rest,
                 holder,
-                hold_seconds=retry.holding_seconds(),
+                rest_seconds=retry.resting_seconds(),
                 take_next=not self._is_over(ends),
                 again=again,
             ),

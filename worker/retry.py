@@ -251,7 +251,7 @@ def after_crash(error: Exception, crashes: int) -> float | None:
     return None if CRASH.stop(state) else CRASH.wait(state)
 
 
-def holding_seconds() -> float:
+def resting_seconds() -> float:
     """How long a room rests before it is tried without a reading of who is online."""
     return AGENT_OFFLINE.wait(_state(errors.NobodyFree(AGENT_OFFLINE.reason), 1))
 

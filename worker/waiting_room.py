@@ -113,7 +113,7 @@ class WaitingRoom:
 
     def _open_rooms(self, may_ring: Mapping[request.Lane, bool]) -> bool:
         """One script's worth of rooms whose time has come; whether more may be due."""
-        opened = self._ledger.open_rooms(PASS_IDS, may_ring, rest_seconds=retry.holding_seconds())
+        opened = self._ledger.open_rooms(PASS_IDS, may_ring, rest_seconds=retry.resting_seconds())
         self._ring(opened.ring)
         return opened.has_more
 

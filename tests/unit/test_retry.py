@@ -142,7 +142,7 @@ def test_missing_credentials_hold_nobody_else(strikes: int) -> None:
 
 def test_a_room_without_a_failed_call_rests_as_after_a_first_one() -> None:
     """Nobody of it was asked yet."""
-    assert 5 <= retry.holding_seconds() <= 6
+    assert 5 <= retry.resting_seconds() <= 6
 
 
 @pytest.mark.parametrize(

@@ -109,17 +109,17 @@ class Ledger:
     # -- workers ---------------------------------------------------------------------------------
 
     def claim(
-        self, ids: Sequence[str], holder: str, *, hold_seconds: float = 5.0, again: bool = False
+        self, ids: Sequence[str], holder: str, *, rest_seconds: float = 5.0, again: bool = False
     ) -> claims.Taken:
         """Take the oldest queued escalation, else the first claimable of `ids`.
 
         Looks at the first `CANDIDATES` ids; `rest` holds those still to do. Those for whom nobody
-        can be asked go to their room, which `hold_seconds` wakes where presence does not. `holder`
+        can be asked go to their room, which `rest_seconds` wakes where presence does not. `holder`
         names the delivery; `again` says that an earlier try of it had no answer.
         """
         lease_ends = self._lease_ends()
         answer = self._scripts.run(
-            "claim", *self._following(ids, holder, hold_seconds=hold_seconds, again=again)
+            "claim", *self._following(ids, holder, rest_seconds=rest_seconds, again=again)
         )
         return _taken(answer, ids, lease_ends)
 
@@ -130,7 +130,7 @@ class Ledger:
         next_ids: Sequence[str],
         holder: str,
         *,
-        hold_seconds: float = 5.0,
+        rest_seconds: float = 5.0,
         take_next: bool = True,
         again: bool = False,
     ) -> claims.Taken:
@@ -138,7 +138,7 @@ class Ledger:
         progress = settlement.progress
         following: tuple[lua.Argument, ...] = ()
         if take_next:
-            following = self._following(next_ids, holder, hold_seconds=hold_seconds, again=again)
+            following = self._following(next_ids, holder, rest_seconds=rest_seconds, again=again)
         lease_ends = self._lease_ends()
         written, stirred, *taken = self._scripts.run(
             "settle",
@@ -235,10 +235,10 @@ class Ledger:
             self._scripts.run("release", *ids)
 
     def _following(
-        self, ids: Sequence[str], holder: str, *, hold_seconds: float, again: bool
+        self, ids: Sequence[str], holder: str, *, rest_seconds: float, again: bool
     ) -> tuple[lua.Argument, ...]:
-        hold_ms = round(hold_seconds * 1000)
-        return (holder, self._lease_ms, int(again), hold_ms, *ids[:CANDIDATES])
+        rest_ms = round(rest_seconds * 1000)
+        return (holder, self._lease_ms, int(again), rest_ms, *ids[:CANDIDATES])
 
     def _lease_ends(self) -> float:
         """Taken before the script runs, so that we think the lease over before Redis does."""

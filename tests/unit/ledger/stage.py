@@ -69,7 +69,7 @@ class Stage:
 
     def take(self, *ids: str, holder: str = "w1", again: bool = False) -> claims.Taken:
         """What there is to take, if anything."""
-        return self.ledger.claim(ids, holder, hold_seconds=5, again=again)
+        return self.ledger.claim(ids, holder, rest_seconds=5, again=again)
 
     def called(self, *ids: str, holder: str = "w1") -> claims.Claim:
         """A claim whose agent stands in the ledger, as right before a call."""
