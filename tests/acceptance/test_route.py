@@ -109,7 +109,9 @@ def test_what_wechat_refuses_is_one_line_and_no_session(of: processes.Deployment
     of.wechat.tell("accounts", errcode=48001)
     run = of.start_command("route")
     assert run.wait(processes.PATIENCE_SECONDS) == 1
-    assert re.fullmatch(r"kfsession: WeChat, account \S+: errcode 48001: .+\n", run.output())
+    nobody_works, refused = run.output().splitlines()
+    assert nobody_works.startswith("no worker is alive")
+    assert re.fullmatch(r"kfsession: WeChat, account \S+: errcode 48001: .+", refused)
 
 
 def test_a_wechat_out_of_reach_is_status_3(of: processes.Deployment) -> None:
@@ -117,7 +119,7 @@ def test_a_wechat_out_of_reach_is_status_3(of: processes.Deployment) -> None:
     of.environment["KF_API_BASE_URL"] = "http://127.0.0.1:1"
     run = of.start_command("route")
     assert run.wait(processes.PATIENCE_SECONDS) == 3
-    assert len(run.output().splitlines()) == 1
+    assert len(run.output().splitlines()) == 2  # and that no worker is alive
     assert "Connection refused" in run.output()
     assert trial.APPSECRET not in run.output()
 
