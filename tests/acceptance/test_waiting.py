@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import json
-import time
 
 from ops.chaos import stack, trial
 from ops.simulator import scenario
@@ -97,7 +96,8 @@ def test_a_full_agent_is_given_no_more_than_there_is_room_for(
     ids = shop.submit_many([trial.openid(number) for number in range(10)])
     full = [shop.wait_status(each, S.WAITING) for each in ids if not _is_created(shop, each)]
     trial.poll(lambda: shop.count(S.CREATED) == 3, seconds=20, what="three are served")
-    time.sleep(3 * PRESENCE_SECONDS)  # more readings, and still no room
+    read_before = shop.readings()
+    trial.poll(lambda: shop.readings() >= read_before + 3, seconds=20, what="three more readings")
     assert shop.count(S.CREATED) == 3
     waiting = [one for one in map(shop.producer.get, ids) if one and not one.final]
     assert {one.reason for one in waiting} == {R.AGENT_FULL}
