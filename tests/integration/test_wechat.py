@@ -192,7 +192,8 @@ def test_a_call_arrives_as_wechat_wants_it(serve, connect) -> None:
         seen.append(connection.read_request())
         connection.reply(OK)
 
-    _create(connect(serve(handle).port))
+    server = serve(handle)
+    _create(connect(server.port))
     line, headers, body = seen[0]
     assert line == (
         "POST /customservice/kfsession/create"
@@ -202,6 +203,7 @@ def test_a_call_arrives_as_wechat_wants_it(serve, connect) -> None:
     assert "客服".encode() in body
     assert headers["content-type"] == "application/json"
     assert headers["accept-encoding"] == "identity"
+    assert headers["host"] == f"127.0.0.1:{server.port}"
     assert "authorization" not in headers
 
 
@@ -263,6 +265,71 @@ def test_a_reply_that_ends_with_the_connection_is_whole(serve, connect) -> None:
     via = connect(serve(handle).port)
     _create(via)
     _create(via)
+
+
+@pytest.mark.parametrize("extra", ["Connection: close\r\n", "connection: Keep-Alive, close\r\n"])
+def test_a_connection_whose_end_is_announced_is_not_used_again(serve, connect, extra) -> None:
+    server = serve(_answers(OK, extra=extra))
+    via = connect(server.port)
+    _create(via)
+    _create(via)
+    assert server.accepted == 2
+
+
+def test_a_connection_with_more_on_it_than_the_reply_is_not_used_again(serve, connect) -> None:
+    """What is left over would be taken for the reply to the next call."""
+
+    def handle(connection: Connection) -> None:
+        while True:
+            connection.read_request()
+            connection.sock.sendall(HEAD + OK + HEAD + b'{"errcode":40003,"errmsg":""}'[:27])
+
+    server = serve(handle)
+    via = connect(server.port)
+    for _ in range(3):
+        _create(via)
+    assert server.accepted == 3
+
+
+def test_a_reply_may_come_in_any_two_pieces(serve, connect) -> None:
+    whole = HEAD + OK
+
+    def handle(connection: Connection) -> None:
+        for cut in range(1, len(whole)):
+            connection.read_request()
+            connection.sock.sendall(whole[:cut])
+            connection.over.wait(0.005)
+            connection.sock.sendall(whole[cut:])
+
+    server = serve(handle)
+    via = connect(server.port)
+    for _ in range(1, len(whole)):
+        _create(via)
+    assert server.accepted == 1
+
+
+def test_a_call_larger_than_the_network_takes_at_once_arrives_whole(serve, connect) -> None:
+    seen = []
+
+    def handle(connection: Connection) -> None:
+        connection.over.wait(0.1)
+        seen.append(connection.read_request()[2])
+        connection.reply(OK)
+
+    body = b'"' + b"x" * 20_000_000 + b'"'
+    connect(serve(handle).port).post("/x", token="T", body=body)
+    assert seen == [body]
+
+
+def test_a_call_that_nobody_takes_does_not_hold_a_slot(serve, connect) -> None:
+    def handle(connection: Connection) -> None:
+        connection.over.wait(5)
+
+    via = connect(serve(handle).port, timeout=SHORT)
+    started_at = time.monotonic()
+    with pytest.raises(errors.LostReply) as caught:
+        via.post("/x", token="T", body=b"x" * 20_000_000)
+    _assert_on_time(caught.value, started_at)
 
 
 def test_chunks_are_put_together(serve, connect) -> None:
@@ -518,6 +585,36 @@ def test_a_body_that_drips_over_tls_does_not_hold_a_slot(
     _assert_on_time(_failure(via, errors.LostReply), started_at)
 
 
+def test_a_record_of_tls_that_drips_does_not_hold_a_slot(
+    serve, connect, authority, trusted
+) -> None:
+    """Nothing can be read of it before its last byte is here."""
+    dripping = threading.Event()
+
+    def answer(connection: Connection) -> None:
+        while True:
+            connection.read_request()
+            connection.reply(OK)
+
+    def pass_on(connection: Connection) -> None:
+        with socket.create_connection(("127.0.0.1", server.port)) as far:
+            there = threading.Thread(target=_pump, args=(connection.sock, far))
+            there.start()
+            with contextlib.suppress(OSError):
+                while data := far.recv(65536):
+                    if dripping.is_set():
+                        connection.drip(data)
+                    connection.sock.sendall(data)
+            there.join()
+
+    server = serve(answer, _server_context(authority, "127.0.0.1"))
+    via = connect(serve(pass_on).port, scheme="https", ca_file=trusted, timeout=SHORT)
+    _create(via)
+    dripping.set()
+    started_at = time.monotonic()
+    _assert_on_time(_failure(via, errors.LostReply), started_at)
+
+
 def _proxy(verdict: bytes) -> Handler:
     """An HTTP proxy that opens the tunnel asked for, or says why not."""
 
@@ -551,6 +648,21 @@ def test_https_proxy_is_used_and_tls_ends_behind_it(
     server = serve(_answers(OK), _server_context(authority, "127.0.0.1"))
     proxy = serve(_proxy(b"HTTP/1.1 200 Connection established\r\n\r\n"))
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
+    via = connect(server.port, scheme="https", ca_file=trusted)
+    _create(via)
+    _create(via)
+    via.close()
+    assert (proxy.accepted, server.accepted) == (1, 1)
+
+
+def test_a_proxy_can_be_talked_to_over_tls(serve, connect, authority, trusted, monkeypatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", trusted)  # where urllib3 finds whom a proxy may be
+    server = serve(_answers(OK), _server_context(authority, "127.0.0.1"))
+    proxy = serve(
+        _proxy(b"HTTP/1.1 200 Connection established\r\n\r\n"),
+        _server_context(authority, "127.0.0.1"),
+    )
+    monkeypatch.setenv("HTTPS_PROXY", f"https://127.0.0.1:{proxy.port}")
     via = connect(server.port, scheme="https", ca_file=trusted)
     _create(via)
     _create(via)
@@ -656,7 +768,7 @@ def test_a_connection_idle_for_long_is_not_used_again(serve, connect, monkeypatc
     server = serve(_answers(OK))
     via = connect(server.port)
     _create(via)
-    monkeypatch.setattr("worker.wechat.adapter.IDLE_SECONDS", 0.0)
+    monkeypatch.setattr("worker.wechat.connection.IDLE_SECONDS", 0.0)
     _create(via)
     assert server.accepted == 2
 

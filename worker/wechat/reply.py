@@ -18,6 +18,8 @@ from worker.wechat import redaction
 SIZE_LIMIT = 512 * 1024
 
 _OK = 200
+#: As json.loads, which makes a decoder for each call; control characters inside strings pass.
+_decode = json.JSONDecoder(strict=False).decode
 #: Codes are at most six digits long; more than nine are no code.
 _NUMBER = re.compile(r"-?[0-9]{1,9}", re.ASCII)
 
@@ -48,7 +50,7 @@ def parse(
 def _read_object(body: bytes) -> dict[str, Any]:
     answer: Any = None
     with contextlib.suppress(ValueError, RecursionError):
-        answer = json.loads(body.decode("utf-8-sig", errors="replace"), strict=False)
+        answer = _decode(body.decode(errors="replace").removeprefix("\ufeff"))
     if not isinstance(answer, dict):
         raise errors.UnreadableReply("the body is no JSON object")
     return answer

@@ -4,12 +4,12 @@ This is where foreign errors end: whatever requests, urllib3, TLS and sockets ra
 server sends, leaves here as a class of `worker.errors`. Nothing is retried, no redirect followed.
 """
 
-import contextlib
+import functools
 import json
 import os
 import ssl
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import requests
@@ -17,13 +17,16 @@ import requests.utils
 import urllib3.exceptions
 
 from worker import errors
-from worker.wechat import adapter, redaction, reply
+from worker.wechat import adapter, connection, redaction, reply
 
 _HEADERS = {
     "Accept": "application/json",
     "Accept-Encoding": "identity",
     "User-Agent": "kfsession",
 }
+
+#: As json.dumps, which makes an encoder for each call.
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class Transport:
@@ -49,7 +52,7 @@ class Transport:
             or os.environ.get("REQUESTS_CA_BUNDLE")
             or requests.utils.DEFAULT_CA_BUNDLE_PATH
         )
-        self._prepared: dict[tuple[str, str], requests.PreparedRequest] = {}
+        self._routes: dict[str, adapter.Route] = {}
         redaction.guard_logs()
 
     def post(
@@ -65,11 +68,8 @@ class Transport:
 
         Raises NeverLeft, a subclass of Unsure or one of Refused, with `elapsed_ms` set.
         """
-        data = body if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
-        call = adapter.Call(timeout_seconds or self.timeout_seconds)
-        with _timed(call):
-            status, content = self._exchange(call, "POST", path, _query(token, {}), data)
-            return reply.parse(status, content, expects=expects, token=token)
+        data = body if isinstance(body, bytes) else _encode(body).encode()
+        return self._call(path, token, {}, data, expects, timeout_seconds)
 
     def get(
         self,
@@ -81,64 +81,62 @@ class Transport:
         timeout_seconds: float | None = None,
     ) -> dict[str, Any]:
         """GET `path` with `params`; answers and raises as `post` does."""
-        call = adapter.Call(timeout_seconds or self.timeout_seconds)
-        with _timed(call):
-            status, content = self._exchange(call, "GET", path, _query(token, params), None)
-            return reply.parse(status, content, expects=expects, token=token)
+        return self._call(path, token, params, None, expects, timeout_seconds)
 
     def close(self) -> None:
         """Close the idle connections; running calls end by themselves."""
+        self._routes.clear()
         self._adapter.close()
 
+    def _call(
+        self,
+        path: str,
+        token: str | None,
+        params: Mapping[str, str],
+        data: bytes | None,
+        expects: tuple[str, ...],
+        timeout_seconds: float | None,
+    ) -> dict[str, Any]:
+        call = connection.Call(timeout_seconds or self.timeout_seconds)
+        try:
+            status, content = self._exchange(call, path, _query(token, params), data)
+            return reply.parse(status, content, expects=expects, token=token)
+        except errors.WeChatError as error:
+            error.elapsed_ms = call.elapsed_ms()
+            raise
+
     def _exchange(
-        self, call: adapter.Call, method: str, path: str, query: str, data: bytes | None
+        self, call: connection.Call, path: str, query: str, data: bytes | None
     ) -> tuple[int, bytes]:
         try:
-            request = self._request(method, path, query, data)
-            return self._adapter.exchange(
-                request, call, proxies=self._proxies, limit=reply.SIZE_LIMIT + 1
-            )
+            route = self._routes.get(path) or self._find_route(path)
+            return route.exchange(call, query=query, data=data, limit=reply.SIZE_LIMIT + 1)
         except Exception as error:  # a reply can make http.client raise even an OverflowError
             failure = _judge(error, call, f"{self._host}{path}")
         # Raised outside the handler: the library's error quotes the URL, token and all, and must
         # not ride along as __context__.
         raise failure
 
-    def _request(
-        self, method: str, path: str, query: str, data: bytes | None
-    ) -> requests.PreparedRequest:
-        """A copy of what was prepared for this path: that takes half the CPU of a new request."""
-        prepared = self._prepared.get((method, path))
-        if prepared is None:
-            prepared = requests.PreparedRequest()
-            prepared.prepare(method=method, url=self._base_url + path, headers=_HEADERS)
-            self._prepared[method, path] = prepared
-        request = prepared.copy()
-        if query:
-            request.url = f"{prepared.url}{'&' if '?' in str(prepared.url) else '?'}{query}"
-        if data is not None:
-            request.body = data
-            request.headers["Content-Type"] = "application/json"
-            request.headers["Content-Length"] = str(len(data))
-        return request
-
-
-@contextlib.contextmanager
-def _timed(call: adapter.Call) -> Iterator[None]:
-    """Note on whatever error leaves how long the call took."""
-    try:
-        yield
-    except errors.WeChatError as error:
-        error.elapsed_ms = call.elapsed_ms()
-        raise
+    def _find_route(self, path: str) -> adapter.Route:
+        """The way to `path`, kept: to find it costs more CPU than to go it."""
+        route = self._adapter.route(self._base_url + path, headers=_HEADERS, proxies=self._proxies)
+        self._routes[path] = route
+        return route
 
 
 def _query(token: str | None, params: Mapping[str, str]) -> str:
-    credentials = {} if token is None else {"access_token": token}
-    return urllib.parse.urlencode({**credentials, **params})
+    parts = [] if token is None else [_credentials(token)]
+    if params:
+        parts.append(urllib.parse.urlencode(params))
+    return "&".join(parts)
 
 
-def _judge(error: Exception, call: adapter.Call, target: str) -> errors.WeChatError:
+@functools.lru_cache(maxsize=64)  # a token serves for two hours
+def _credentials(token: str) -> str:
+    return urllib.parse.urlencode({"access_token": token})
+
+
+def _judge(error: Exception, call: connection.Call, target: str) -> errors.WeChatError:
     """What a failed exchange means: it depends on whether a byte of the request was sent."""
     reason = _reason(error)
     if not call.has_left:

@@ -1,6 +1,10 @@
 import logging
+import re
+import sys
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
 from worker.wechat import redaction
 
@@ -34,6 +38,37 @@ def test_a_secret_without_a_name_is_replaced_when_it_is_known() -> None:
 def test_plain_words_about_tokens_stay() -> None:
     text = "invalid credential, access_token is invalid or not latest"
     assert redaction.redact(text) == text
+
+
+#: The pattern without any haste: each name in full, looked for in every text.
+PATIENT = re.compile(
+    r"""(?P<name>[\w-]*(?:token|secret|ticket|password))
+        (?P<between>\\?["']?\s*(?:[=:]|%3[Dd])\s*\\?["']?)
+        (?P<value>[^\s"'&,;<>(){}\[\]\\]+)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+NAMES = ("token", "secret", "ticket", "password")
+#: `ſ` is an s, `K` (Kelvin's) a k, `ı` and `İ` are an i to a search that ignores case.
+PIECES = [*NAMES, "TOKEN", "tOkEn", "\u017fecret", "to\u212aen", "t\u0131cket", "T\u0130CKET"]
+PIECES += ["access_", "-", "_", "app", "=", ":", "%3D", "%3d", "==", "\\", '"', "'", "&", ",", "("]
+PIECES += ["x", "1", "key", "秘密", "…", " ", "\n"]
+
+
+@hypothesis.settings(max_examples=500, deadline=None, database=None)
+@hypothesis.given(st.lists(st.sampled_from(PIECES), max_size=12))
+def test_haste_lets_no_secret_slip_through(pieces: list[str]) -> None:
+    """Names are looked for only where a cheap test says that there may be one."""
+    text = "".join(pieces)
+    assert redaction.redact(text) == PATIENT.sub(r"\g<name>\g<between>***", text)
+
+
+def test_every_letter_that_passes_for_one_of_a_name_is_suspected() -> None:
+    """All of Unicode is tried."""
+    everything = "".join(map(chr, range(sys.maxunicode + 1)))
+    for letter in sorted(set("".join(NAMES))):
+        for other in re.findall(letter, everything, re.IGNORECASE):
+            for name in NAMES:
+                assert redaction.may_name_secret(name.replace(letter, other))
 
 
 def test_a_clean_text_is_one_short_printable_line() -> None:
