@@ -1,6 +1,6 @@
 """Takes many wishes, writes them to the ledger by chunks, and hands on what became of each.
 
-One chunk is checked while the one before it is written, since either takes about as long.
+One chunk is checked while those before it are written, since either takes about as long.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from worker.ledger import ledger, receipts
 
 #: How many requests one round trip writes.
 SIZE = 500
-#: How many chunks are on their way at once.
-AT_ONCE = 2
+#: How many chunks are on their way at once: one to spare, so that Redis need not wait for the next
+#: while the thread that rings has its turn.
+AT_ONCE = 3
 
 Wish: TypeAlias = request.SessionRequest | Mapping[str, Any]
 Result: TypeAlias = receipts.Receipt | request.InvalidRequest
@@ -27,15 +28,13 @@ Result: TypeAlias = receipts.Receipt | request.InvalidRequest
 class _Chunk:
     """Wishes under way, each checked or refused; the checked ones with the id they go under."""
 
-    def __init__(self, wishes: Iterable[Wish], current: link.Link) -> None:
+    def __init__(self, wishes: Iterable[Wish], current: link.Link, *, is_first: bool) -> None:
         self._link = current
+        self._is_first = is_first
         self._checked = [_checked_or_error(wish) for wish in wishes]
-        self._good = [
-            (wish, ledger.new_id())
-            for wish in self._checked
-            if isinstance(wish, request.SessionRequest)
-        ]
-        self.ids = [request_id for _, request_id in self._good]
+        good = [wish for wish in self._checked if not isinstance(wish, request.InvalidRequest)]
+        self.ids = ledger.new_ids(len(good))
+        self._good = list(zip(good, self.ids, strict=True))
         self._end = current.begin(lambda: current.ledger.submit_many(self._good))
 
     def results(self) -> list[Result]:
@@ -54,16 +53,18 @@ class _Chunk:
             if isinstance(result, receipts.Receipt) and is_to_ring(wish, result):
                 ids[wish.lane].append(result.id)
         for lane in request.Lane:
-            self._link.ring(lane, ids[lane])
+            self._link.ring(lane, ids[lane], wakes_all=self._is_first)
 
 
 def submit(wishes: Iterable[Wish], current: link.Link) -> Iterator[Result]:
     """Write `wishes` as they come; raises SubmitFailed when Redis did not answer."""
     rest = iter(wishes)
     under_way: collections.deque[_Chunk] = collections.deque()
+    is_first = True
     try:
         while chunk := list(itertools.islice(rest, SIZE)):
-            under_way.append(_Chunk(chunk, current))
+            under_way.append(_Chunk(chunk, current, is_first=is_first))
+            is_first = False
             if len(under_way) == AT_ONCE:
                 yield from under_way[0].results()
                 under_way.popleft()
@@ -85,7 +86,9 @@ def is_to_ring(wish: request.SessionRequest, receipt: receipts.Receipt) -> bool:
 
 def checked(wish: Wish) -> request.SessionRequest:
     """`wish` as a request; raises InvalidRequest when it breaks a rule."""
-    return wish if isinstance(wish, request.SessionRequest) else request.SessionRequest.parse(wish)
+    if not isinstance(wish, dict) and isinstance(wish, request.SessionRequest):
+        return wish  # a dict is told at once; of its own models pydantic takes a while to tell
+    return request.SessionRequest.parse(wish)
 
 
 def _checked_or_error(wish: Wish) -> request.SessionRequest | request.InvalidRequest:

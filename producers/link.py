@@ -80,10 +80,18 @@ class Link:
             text = f"{type(error).__name__}: {error}".partition("\n")[0]
             raise errors.LedgerUnavailable(self._url, text, maybe_written=False) from None
 
-    def ring(self, lane: request.Lane, ids: list[str], *, until: float = 0.0) -> None:
-        """Ring `ids` in the background; wait for that till `until` (monotonic), 0: not at all."""
+    def ring(
+        self, lane: request.Lane, ids: list[str], *, until: float = 0.0, wakes_all: bool = False
+    ) -> None:
+        """Ring `ids` in the background; wait for that till `until` (monotonic), 0: not at all.
+
+        With `wakes_all` they go in as many messages as a worker of these settings has slots: a few
+        ids must not wait for one another while slots stand idle.
+        """
         if ids:
-            self._ringer.ring(lane, ids, within_seconds=until - time.monotonic() if until else 0.0)
+            within_seconds = until - time.monotonic() if until else 0.0
+            slots = self._config.concurrency if wakes_all else None
+            self._ringer.ring(lane, ids, within_seconds=within_seconds, slots=slots)
 
     def drain(self) -> None:
         """Wait until the doorbells are rung, at most as long as a submit may take."""

@@ -108,7 +108,7 @@ class SessionProducer:
     def stream(self, wishes: Iterable[chunks.Wish]) -> Iterator[chunks.Result]:
         """`submit_many` for more requests than memory holds: nothing is sent until it is iterated.
 
-        Reads about a thousand wishes ahead. Raises SubmitFailed when Redis did not answer.
+        Reads about 1500 wishes ahead. Raises SubmitFailed when Redis did not answer.
         """
         yield from chunks.submit(wishes, self._link())
 

@@ -23,8 +23,8 @@ MAX_PENDING = 64
 class Bell(Protocol):
     """What can be rung: `worker.doorbell.Doorbell`, or a test's."""
 
-    def ring(self, lane: request.Lane, ids: Sequence[str], /) -> object:
-        """Publish the ids."""
+    def ring(self, lane: request.Lane, ids: Sequence[str], /, *, slots: int | None) -> object:
+        """Publish the ids, in as many messages as `slots` can work through at once."""
 
     def close(self) -> None:
         """Close the connections."""
@@ -33,9 +33,10 @@ class Bell(Protocol):
 class _Ring:
     """One call of `ring`, handed from the caller to the thread."""
 
-    def __init__(self, lane: request.Lane, ids: Sequence[str]) -> None:
+    def __init__(self, lane: request.Lane, ids: Sequence[str], slots: int | None) -> None:
         self.lane = lane
         self.ids = ids
+        self.slots = slots
         self.is_over = threading.Event()
 
 
@@ -52,12 +53,19 @@ class Ringer:
         self._is_ill = False
         self._is_closed = False
 
-    def ring(self, lane: request.Lane, ids: Sequence[str], *, within_seconds: float) -> None:
+    def ring(
+        self,
+        lane: request.Lane,
+        ids: Sequence[str],
+        *,
+        within_seconds: float,
+        slots: int | None = None,
+    ) -> None:
         """Ring `ids`, and wait for that at most so long; never raises for a broker that is away.
 
         While the broker is away, one ring at a time tries it, and nobody waits for that.
         """
-        one = _Ring(lane, ids)
+        one = _Ring(lane, ids, slots)
         with self._changed:
             most = 1 if self._is_ill else MAX_PENDING
             if self._is_closed or len(self._pending) >= most:
@@ -105,7 +113,7 @@ class Ringer:
         try:
             if self._bell is None:
                 self._bell = self._open_bell()
-            self._bell.ring(one.lane, one.ids)
+            self._bell.ring(one.lane, one.ids, slots=one.slots)
         except Exception as error:  # whatever it is, the ids are safe in the ledger
             self._fall_ill(str(error))
         else:

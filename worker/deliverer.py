@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import itertools
 import logging
+import random
 import threading
 import time
 import uuid
@@ -21,11 +24,25 @@ T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
-#: No further request of a doorbell is started after this many seconds.
-DOORBELL_SECONDS = 10.0
+#: A slot that was rung works on until its lanes are empty, but starts nothing after this many
+#: seconds: what else waits in the broker's queues gets its turn. Slots that began together must not
+#: end together, so each turn has a length of its own.
+SHORTEST_TURN_SECONDS, LONGEST_TURN_SECONDS = 2.0, 10.0
 
 #: Ends that are a mistake of ours and not the world's.
 _OURS = frozenset({record.Reason.BAD_REQUEST, record.Reason.INTERNAL_ERROR})
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Turn:
+    """One slot's work on a doorbell, and on what else is queued."""
+
+    #: Names it in the ledger.
+    holder: str
+    #: When nothing new is started any more, on the monotonic clock.
+    ends: float
+    #: How long a room rests that it puts somebody into.
+    rest_seconds: float
 
 
 class Deliverer:
@@ -52,45 +69,47 @@ class Deliverer:
         self._call_seconds = config.call_timeout_seconds
 
     def deliver(self, ids: Sequence[str]) -> int:
-        """Settle what can be claimed of `ids`, any waiting escalation first; returns how many."""
-        holder = uuid.uuid4().hex[:16]
-        ends = time.monotonic() + DOORBELL_SECONDS
+        """Settle what is queued: escalations, `ids`, then any batch; returns how many."""
+        turn = _Turn(
+            holder=uuid.uuid4().hex[:16],
+            ends=time.monotonic() + _turn_seconds(),
+            rest_seconds=retry.resting_seconds(),
+        )
         settled = 0
         rest: Sequence[str] = ids
         claim: claims.Claim | None = None
-        while claim or (rest and not self._is_over(ends)):
+        has_more = True
+        while claim or (has_more and not self._is_over(turn)):
             if claim is None:
-                taken = self._claim(rest, holder, ends)
+                taken = self._claim(rest, turn)
             else:
-                taken = self._settle(claim, rest, holder, ends)
+                taken = self._settle(claim, rest, turn)
                 settled += taken.settled
             _report(taken, claim)
             if taken.needs_reading or taken.has_stirred:
                 self._hurry()
             claim, rest = taken.claim, taken.rest
-        self._ledger.release(rest)
+            has_more = bool(rest) or taken.has_more
         return settled
 
-    def _is_over(self, ends: float) -> bool:
-        return self._stopping.is_set() or time.monotonic() >= ends
+    def _is_over(self, turn: _Turn) -> bool:
+        return self._stopping.is_set() or time.monotonic() >= turn.ends
 
-    def _claim(self, ids: Sequence[str], holder: str, ends: float) -> claims.Taken:
+    def _claim(self, ids: Sequence[str], turn: _Turn) -> claims.Taken:
         return self._reach(
-            ends - time.monotonic(),
+            turn.ends - time.monotonic(),
             lambda again: self._ledger.claim(
-                ids, holder, rest_seconds=retry.resting_seconds(), again=again
+                ids, turn.holder, rest_seconds=turn.rest_seconds, again=again
             ),
         )
 
-    def _settle(
-        self, claim: claims.Claim, rest: Sequence[str], holder: str, ends: float
-    ) -> claims.Taken:
+    def _settle(self, claim: claims.Claim, rest: Sequence[str], turn: _Turn) -> claims.Taken:
         """Bring one request to a verdict and write it; the same step takes the next request."""
         ask = self._asking(claim)
         try:
             verdict = delivery.Delivery(ask, pause=self._pause).run()
         except errors.LeaseLost:
-            return claims.Taken(claim=None, rest=tuple(rest), settled=False)
+            return claims.Taken(claim=None, rest=tuple(rest), has_more=True, settled=False)
         if verdict.crashes:
             with contextlib.suppress(errors.LedgerUnavailable):
                 self._ledger.count("delivery_crashed")
@@ -101,9 +120,9 @@ class Deliverer:
                 ask.claim,
                 settlement,
                 rest,
-                holder,
-                rest_seconds=retry.resting_seconds(),
-                take_next=not self._is_over(ends),
+                turn.holder,
+                rest_seconds=turn.rest_seconds,
+                take_next=not self._is_over(turn),
                 again=again,
             ),
         )
@@ -149,15 +168,12 @@ class Deliverer:
 
     def _reach(self, seconds: float, step: Callable[[bool], T]) -> T:
         """Take a step in the ledger, again and again while Redis is away and the time lasts."""
-        loop = retry.reaching_ledger(seconds)
-        tries = 0
+        tries = itertools.count()
+        return retry.once_or(lambda: retry.reaching_ledger(seconds), lambda: step(next(tries) > 0))
 
-        def once() -> T:
-            nonlocal tries
-            tries += 1
-            return step(tries > 1)
 
-        return loop(once)
+def _turn_seconds() -> float:
+    return random.uniform(SHORTEST_TURN_SECONDS, LONGEST_TURN_SECONDS)  # noqa: S311 - no secret
 
 
 def _settlement(ask: asking.Asking, verdict: delivery.Verdict) -> claims.Settlement:

@@ -13,8 +13,10 @@ import redis
 from worker import errors
 from worker.contract import broker, request, settings
 
-#: Most ids one message carries; an escalation rides alone, since a person waits for it.
-IDS_A_MESSAGE = {request.Lane.ESCALATION: 1, request.Lane.BATCH: 50}
+#: Most ids one message carries.
+MAX_IDS = 50
+#: How many it carries when they are new; an escalation rides alone, since a person waits for it.
+IDS_A_MESSAGE = {request.Lane.ESCALATION: 1, request.Lane.BATCH: MAX_IDS}
 
 #: Longest wait for one of the pool's connections, in seconds.
 _POOL_SECONDS = 5
@@ -49,15 +51,14 @@ class Doorbell:
             }
         return cls(app, config.key_prefix)
 
-    def ring(self, lane: request.Lane, ids: Sequence[str], *, slots: int = 1) -> int:
+    def ring(self, lane: request.Lane, ids: Sequence[str], *, slots: int | None = None) -> int:
         """Send `ids` in as few messages as the lane allows; returns how many messages.
 
-        With `slots` there is one for each slot before a message gets a second id: a slot works
-        through a message one id after the other.
+        With `slots` there are as many as these many slots can work through at once.
         Raises DoorbellUnavailable when the broker did not take them all.
         """
-        fair_share = math.ceil(len(ids) / slots)
-        chunks = list(_chunks(ids, min(IDS_A_MESSAGE[lane], fair_share)))
+        fair_share = math.ceil(len(ids) / slots) if slots else IDS_A_MESSAGE[lane]
+        chunks = list(_chunks(ids, min(MAX_IDS, fair_share)))
         try:
             with (
                 self._app.producer_pool.acquire(block=True, timeout=_POOL_SECONDS) as producer,
@@ -67,6 +68,7 @@ class Doorbell:
                     self._app.send_task(
                         broker.DELIVER,
                         args=[chunk],
+                        argsrepr=f"{len(chunk)} ids",  # left to Celery it costs half the message
                         queue=self._queues[lane],
                         producer=producer,
                         ignore_result=True,

@@ -28,8 +28,11 @@ TICK_SECONDS: Final = 0.5
 NEWS_SECONDS: Final = 0.02
 #: Most ids one script takes; a full pass goes again at once.
 PASS_IDS: Final = 500
-#: A lane with more messages a slot than this is long: what waits in it is not rung again.
-MESSAGES_A_SLOT: Final = 4
+#: Where so many doorbells a slot are on their way in a lane, those who were queued just now need
+#: none of their own.
+MANY_A_SLOT: Final = 4.0
+#: With fewer a slot, slots may come free before the next pass and find none.
+FEW_A_SLOT: Final = 0.25
 #: Time between two signs of life, two clear-outs, and two tries of a silent broker, in seconds.
 CHORES_SECONDS: Final = 5.0
 
@@ -53,7 +56,6 @@ class WaitingRoom:
         self._ledger = ledger
         self._doorbell = doorbell
         self._slots = slots
-        self._lane_limit = slots * MESSAGES_A_SLOT
         self._announce = announce
         self._look = look
         self._chores_at = 0.0
@@ -85,10 +87,10 @@ class WaitingRoom:
         """
         if time.monotonic() >= self._chores_at:
             self._do_chores()
-        while self._wake(self._short_lanes()) and not self._is_closing.is_set():
-            pass
-        while self._open_rooms(self._short_lanes()) and not self._is_closing.is_set():
-            pass
+        for step in (self._wake, self._open_rooms):
+            while step() and not self._is_closing.is_set():
+                pass
+        self._ring_again()
         self._look()
         if self._silence is not None:
             raise self._silence
@@ -101,37 +103,40 @@ class WaitingRoom:
         self._silence = None
         self._chores_at = time.monotonic() + CHORES_SECONDS
 
-    def _wake(self, may_ring: dict[request.Lane, bool]) -> bool:
+    def _wake(self) -> bool:
         """One script's worth of due ids; whether more may be due."""
-        woken = self._ledger.wake(PASS_IDS, may_ring)
+        woken = self._ledger.wake(PASS_IDS)
         for request_id in woken.lost_leases:
             log.warning("lease_taken_back", id=request_id)
         if woken.expired:
             log.info("requests_expired", count=woken.expired)
-        self._ring(woken.ring)
+        self._ring(woken.ring, unless=MANY_A_SLOT)
         return woken.taken == PASS_IDS
 
-    def _open_rooms(self, may_ring: Mapping[request.Lane, bool]) -> bool:
+    def _open_rooms(self) -> bool:
         """One script's worth of rooms whose time has come; whether more may be due."""
-        opened = self._ledger.open_rooms(PASS_IDS, may_ring, rest_seconds=retry.resting_seconds())
-        self._ring(opened.ring)
+        opened = self._ledger.open_rooms(PASS_IDS, rest_seconds=retry.resting_seconds())
+        self._ring(opened.ring, unless=MANY_A_SLOT)
         return opened.has_more
 
-    def _ring(self, ring: Mapping[request.Lane, Sequence[str]]) -> None:
-        for lane, ids in ring.items():
-            if ids:
-                self._doorbell.ring(lane, ids, slots=self._slots)
+    def _ring_again(self) -> None:
+        """Ring for those whose doorbells were lost, or were too few for all that are queued."""
+        self._ring(self._ledger.left_queued(PASS_IDS), unless=FEW_A_SLOT)
 
-    def _short_lanes(self) -> dict[request.Lane, bool]:
-        """Which lanes are short enough to ring; none while the broker is away."""
-        if self._silence is None:
+    def _ring(self, ring: Mapping[request.Lane, Sequence[str]], *, unless: float) -> None:
+        """Ring each lane that has ids, `unless` so many doorbells a slot are on their way there.
+
+        Whoever is rung works through the whole lane, so these will do. While the broker is away
+        nobody can be rung.
+        """
+        for lane, ids in ring.items():
+            if not ids or self._silence is not None:
+                continue
             try:
-                return {
-                    lane: self._doorbell.length(lane) < self._lane_limit for lane in request.Lane
-                }
+                if self._doorbell.length(lane) < unless * self._slots:
+                    self._doorbell.ring(lane, ids, slots=self._slots)
             except errors.DoorbellUnavailable as error:
                 self._silence = error
-        return dict.fromkeys(request.Lane, False)
 
     def _run(self) -> None:
         while not self._is_closing.is_set():

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import redis
 
-from ops.bench import figures, waiting
+from ops.bench import figures, rates, waiting
 from ops.chaos import stack, trial
 from ops.simulator import scenario
 from worker.contract import record
@@ -35,10 +35,10 @@ def main(arguments: list[str] | None = None) -> int:
             _turn(running, given, judged)
             drained_a_second = _drain(running, given, judged)
         with _running(given) as running:
-            running.send_batch(given.drained, seconds=given.patience)
-            for _ in range(given.workers):
-                running.start_worker()
-            batch_a_second = _created_a_second(running, given)
+            workers = [running.start_worker() for _ in range(given.workers)]
+            batch_a_second = rates.of_batch(
+                running, workers, range(given.drained), patience=given.patience
+            )
     trial.show(batch_a_second=round(batch_a_second))
     least = round(given.least_share * batch_a_second)
     judged.at_least("drained_a_second", round(drained_a_second), least)
@@ -75,27 +75,11 @@ def _drain(running: stack.Stack, given: argparse.Namespace, judged: figures.Figu
     judged.at_most("calls_while_paused", calls.get(scenario.CREATE_PATH, 0), 0)
     resumed_at = time.time()
     book.accounts.resume(trial.APPID)
-    created_a_second = _created_a_second(running, given)
-    trial.show(first_session_after_s=round(_opened(running)[0] - resumed_at, 3))
-    return created_a_second
-
-
-def _created_a_second(running: stack.Stack, given: argparse.Namespace) -> float:
-    """The rate from the first tenth to the last one, start and end apart."""
-    trial.poll(
-        lambda: running.count(record.Status.CREATED) >= given.drained,
-        seconds=given.patience,
-        what="enough are created",
-        every=0.2,
-    )
-    opened = _opened(running)[: given.drained]
-    first = len(opened) // 10
-    return (len(opened) - 1 - first) / (opened[-1] - opened[first])
-
-
-def _opened(running: stack.Stack) -> list[float]:
+    drained_a_second = rates.of_next(running, given.drained, patience=given.patience)
     sessions = running.simulator.book("none")["sessions"]
-    return sorted(each["opened_at"] / 1000 for each in sessions)
+    first_at = min(each["opened_at"] / 1000 for each in sessions)
+    trial.show(first_session_after_s=round(first_at - resumed_at, 3))
+    return drained_a_second
 
 
 def _spent_ms(client: redis.Redis, step: Callable[[], object]) -> tuple[float, float]:

@@ -20,7 +20,6 @@ from tests.unit.ledger.test_rooms import *  # noqa: F403
 from tests.unit.ledger.test_settle import *  # noqa: F403
 from tests.unit.ledger.test_submit import *  # noqa: F403
 from tests.unit.ledger.test_waking import *  # noqa: F403
-from worker.contract import request
 from worker.ledger import connection
 
 
@@ -73,7 +72,7 @@ def test_scripts_meet_no_limit_of_the_server(stage: stages.Stage) -> None:
     wishes = [(stage.wish(f"o{n}", ttl_seconds=60), f"p{n:04d}") for n in range(500)]
     stage.ledger.submit_many(wishes)
     stage.pass_seconds(3)
-    assert len(stage.wake(limit=500).ring[request.Lane.ESCALATION]) == 500
+    assert len(stage.left_queued(limit=500)) == 500
     stage.pass_seconds(60)
     assert stage.wake(limit=500).expired == 500
     stage.pass_seconds(stage.config.retention_hours * 3600)

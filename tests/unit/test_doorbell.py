@@ -77,6 +77,19 @@ def test_an_escalation_rides_alone_and_a_batch_in_chunks(
     assert all(message["ignore_result"] for message in messages)
 
 
+@pytest.mark.parametrize("lane", request.Lane)
+@pytest.mark.parametrize(
+    ("number", "sizes"), [(1, [1]), (4, [1] * 4), (10, [3, 3, 3, 1]), (500, [50] * 10)]
+)
+def test_there_are_no_more_messages_than_slots_that_can_take_them(
+    bell: Bell, lane: request.Lane, number: int, sizes: list[int]
+) -> None:
+    """Whoever is rung draws from the whole lane; a message holds no more ids than it may."""
+    ids = [f"0id{n}" for n in range(number)]
+    assert bell.bell.ring(lane, ids, slots=4) == len(sizes)
+    assert [len(message["ids"]) for message in bell.take(lane)] == sizes
+
+
 def test_a_lane_rings_in_its_own_queue(bell: Bell) -> None:
     """And its length is told."""
     bell.bell.ring(BATCH, ["0a"])
@@ -86,7 +99,7 @@ def test_a_lane_rings_in_its_own_queue(bell: Bell) -> None:
 
 def test_no_chunk_is_larger_than_the_intake_takes() -> None:
     """Both ends agree."""
-    assert max(doorbell.IDS_A_MESSAGE.values()) <= intake.MAX_IDS
+    assert max(doorbell.IDS_A_MESSAGE.values()) <= doorbell.MAX_IDS == intake.MAX_IDS
 
 
 @pytest.mark.parametrize(

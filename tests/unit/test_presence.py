@@ -308,9 +308,9 @@ def test_the_names_of_all_agents_are_read_now_and_then(
         fleet.make_due()
     assert (len(fleet.wechat.reads), fleet.wechat.name_reads) == (3, 1)
     offline = fleet.submit("oA", kf_account=OTHER, lane="batch").id
-    unbound = fleet.submit("oB", kf_account="unbound@acct", lane="batch").id
     fleet.ledger.cancel("waits")
     assert fleet.take(offline).claim is None
+    unbound = fleet.submit("oB", kf_account="unbound@acct", lane="batch").id
     assert fleet.claim(unbound).calling == "unbound@acct"
     clock.now += presence.NAMES_SECONDS
     fleet.look(one)

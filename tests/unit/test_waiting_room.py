@@ -45,30 +45,32 @@ class FakeLedger:
     def __init__(self) -> None:
         self.passes: list[waiting.Woken | Exception] = [woken()]
         self.rooms: list[waiting.Opened | Exception] = [opened()]
-        #: What may be rung, at each look into the rooms.
-        self.opened: list[dict[request.Lane, bool]] = []
+        self.opened = 0
         self.purged: list[int] = [0]
-        self.asked: list[dict[request.Lane, bool]] = []
+        self.left: dict[request.Lane, tuple[str, ...]] = {}
+        self.asked = 0
         self.purges = 0
 
-    def wake(self, limit: int, may_ring: dict[request.Lane, bool]) -> waiting.Woken:
+    def wake(self, limit: int) -> waiting.Woken:
         assert limit == waiting_room.PASS_IDS
-        self.asked.append(dict(may_ring))
+        self.asked += 1
         found = self.passes.pop(0) if len(self.passes) > 1 else self.passes[0]
         if isinstance(found, Exception):
             raise found
         return found
 
-    def open_rooms(
-        self, limit: int, may_ring: dict[request.Lane, bool], *, rest_seconds: float
-    ) -> waiting.Opened:
+    def open_rooms(self, limit: int, *, rest_seconds: float) -> waiting.Opened:
         assert limit == waiting_room.PASS_IDS
         assert 5 <= rest_seconds <= 6
-        self.opened.append(dict(may_ring))
+        self.opened += 1
         found = self.rooms.pop(0) if len(self.rooms) > 1 else self.rooms[0]
         if isinstance(found, Exception):
             raise found
         return found
+
+    def left_queued(self, limit: int) -> dict[request.Lane, tuple[str, ...]]:
+        assert limit == waiting_room.PASS_IDS
+        return self.left
 
     def purge(self, limit: int) -> int:
         self.purges += 1
@@ -81,15 +83,18 @@ class FakeDoorbell:
     def __init__(self) -> None:
         self.rung: list[tuple[request.Lane, tuple[str, ...]]] = []
         self.lengths = {ESCALATION: 0, BATCH: 0}
+        self.slots = 2
+        self.asked = 0
         self.failure: Exception | None = None
 
     def length(self, lane: request.Lane) -> int:
+        self.asked += 1
         if self.failure:
             raise self.failure
         return self.lengths[lane]
 
     def ring(self, lane: request.Lane, ids: Sequence[str], *, slots: int) -> int:
-        assert slots == 2
+        assert slots == self.slots
         if self.failure:
             raise self.failure
         self.rung.append((lane, tuple(ids)))
@@ -178,7 +183,7 @@ def test_a_full_pass_goes_again_at_once(room: Room) -> None:
     room.ledger.passes = [full, full, woken(3)]
     room.ledger.purged = [waiting_room.PASS_IDS, 7]
     room.room.tick()
-    assert len(room.ledger.asked) == 3
+    assert room.ledger.asked == 3
     assert room.ledger.purges == 2
 
 
@@ -198,11 +203,7 @@ def test_rooms_are_opened_until_nobody_is_left_to_go(room: Room) -> None:
         opened(),
     ]
     room.room.tick()
-    assert room.ledger.opened == [
-        {ESCALATION: True, BATCH: True},
-        {ESCALATION: True, BATCH: True},
-        {ESCALATION: True, BATCH: False},
-    ]
+    assert room.ledger.opened == 3
 
 
 def test_deadlines_come_before_rooms_and_rooms_before_readings(room: Room) -> None:
@@ -224,31 +225,42 @@ def _noting(order: list[str], name: str, step: Callable[..., object]) -> Callabl
     return noted
 
 
-@pytest.mark.parametrize(("length", "may_ring"), [(0, True), (7, True), (8, False), (900, False)])
-def test_a_lane_is_rung_while_it_has_under_four_messages_a_slot(
-    room: Room, length: int, may_ring: bool
+@pytest.mark.parametrize(("length", "is_rung"), [(0, True), (7, True), (8, False), (900, False)])
+def test_whoever_is_queued_just_now_is_rung_where_doorbells_are_no_more_than_slots_can_take(
+    room: Room, length: int, is_rung: bool
 ) -> None:
-    """Each lane by its own length."""
+    """Whoever is rung works through the lane: 100,000 that fall due need no 100,000 doorbells."""
+    room.ledger.passes = [woken(batch=["a"], escalations=["b"])]
+    room.ledger.rooms = [opened(batch=["c"])]
     room.doorbell.lengths[BATCH] = length
     room.room.tick()
-    assert room.ledger.asked == [{ESCALATION: True, BATCH: may_ring}]
+    assert ((BATCH, ("a",)) in room.doorbell.rung) is is_rung
+    assert (ESCALATION, ("b",)) in room.doorbell.rung, "each lane by its own length"
+    assert ((BATCH, ("c",)) in room.doorbell.rung) is (is_rung and length < 7)
 
 
-def test_a_lane_that_grows_long_in_one_tick_is_not_rung_further(room: Room) -> None:
-    """100,000 requests that fall due together must not become 100,000 doorbells."""
-    full = woken(waiting_room.PASS_IDS, escalations=[str(n) for n in range(waiting_room.PASS_IDS)])
-    room.ledger.passes = [full, woken(waiting_room.PASS_IDS), woken()]
+@pytest.mark.parametrize(("length", "is_rung"), [(0, True), (15, True), (16, False)])
+def test_those_left_queued_are_rung_where_a_free_slot_might_find_no_doorbell(
+    room: Room, length: int, is_rung: bool
+) -> None:
+    """A killed worker takes its doorbells with it; a turn ends before a long lane does."""
+    room.room._slots = room.doorbell.slots = 64
+    room.ledger.left = {ESCALATION: (), BATCH: ("a", "b")}
+    room.doorbell.lengths[BATCH] = length
     room.room.tick()
-    assert [asked[ESCALATION] for asked in room.ledger.asked] == [True, False, False]
+    assert room.doorbell.rung == ([(BATCH, ("a", "b"))] if is_rung else [])
 
 
 def test_without_a_broker_deadlines_and_leases_are_still_kept(room: Room) -> None:
-    """Nobody is rung or let out meanwhile; the trouble comes out at the end of the pass."""
+    """Nobody is rung meanwhile, nor the broker asked again; the trouble comes out at the end."""
+    room.ledger.passes = [woken(batch=["a"])]
+    room.ledger.left = {ESCALATION: ("b",)}
     room.doorbell.failure = SILENT
-    with pytest.raises(errors.DoorbellUnavailable):
-        room.room.tick()
-    assert room.ledger.asked == room.ledger.opened == [{ESCALATION: False, BATCH: False}]
-    assert (room.ledger.purges, room.looks) == (1, 1)
+    for _ in range(2):
+        with pytest.raises(errors.DoorbellUnavailable):
+            room.room.tick()
+    assert (room.ledger.asked, room.ledger.opened) == (2, 2)
+    assert (room.ledger.purges, room.looks, room.doorbell.asked) == (1, 2, 1)
 
 
 def test_lost_leases_and_expiries_are_logged(room: Room) -> None:
@@ -276,7 +288,7 @@ def test_a_sign_of_life_is_given_now_and_then(room: Room, monkeypatch: pytest.Mo
 
 
 def passes(room: Room, number: int) -> Callable[[], bool]:
-    return lambda: len(room.ledger.asked) >= number
+    return lambda: room.ledger.asked >= number
 
 
 @pytest.mark.parametrize("trouble", ["ledger", "broker"])
@@ -290,6 +302,7 @@ def test_something_out_of_reach_is_noted_once_and_so_is_its_return(
         events = room.watch(passes(room, 10))
     else:
         room.doorbell.failure = SILENT
+        room.ledger.left = {BATCH: ("a",)}
 
         def is_back() -> bool:
             if passes(room, 6)():
@@ -332,13 +345,13 @@ def test_news_during_a_pass_make_another_one(room: Room, monkeypatch: pytest.Mon
     monkeypatch.setattr(waiting_room, "TICK_SECONDS", 3600)
 
     def hurries() -> None:
-        if len(room.ledger.asked) == 1:
+        if room.ledger.asked == 1:
             room.room.hurry()
 
     room.room._look = hurries
     room.room.hurry()
     room.watch(passes(room, 2))
-    assert len(room.ledger.asked) == 2
+    assert room.ledger.asked == 2
 
 
 @pytest.mark.parametrize(
@@ -352,7 +365,7 @@ def test_a_look_that_fails_does_not_stop_the_watch(
     room.blindness = failure
     seen = room.watch(lambda: room.looks >= 3)
     assert seen[: len(events)] == events
-    assert room.looks == len(room.ledger.asked) == len(room.ledger.opened)
+    assert room.looks == room.ledger.asked == room.ledger.opened
 
 
 def test_rooms_that_cannot_be_opened_do_not_stop_the_watch(room: Room) -> None:
@@ -381,7 +394,7 @@ def test_stopping_makes_no_further_pass(room: Room, monkeypatch: pytest.MonkeyPa
     room.room.start()
     room.room.stop()
     assert not room.room._thread.is_alive()
-    assert (room.ledger.asked, room.looks) == ([], 0)
+    assert (room.ledger.asked, room.looks) == (0, 0)
 
 
 def test_stopping_a_room_that_never_started_is_harmless(room: Room) -> None:
@@ -403,4 +416,4 @@ def test_a_newer_release_that_takes_the_ledger_over_ends_the_worker(
     room = Room(refused)
     assert room.watch(lambda: bool(told)) == ["schema_too_new"]
     assert told == [(os.getpid(), signal.SIGTERM)]
-    assert room.ledger.asked == []
+    assert room.ledger.asked == 0

@@ -16,7 +16,7 @@ from worker.contract import request, settings, urls
 
 #: The two tasks; plain Celery clients script against these names.
 DELIVER, SUBMIT = "kfsession.deliver", "kfsession.submit"
-#: A running task is a doorbell of at most 10 s plus one call; past this kombu gives it to another.
+#: A task runs for a turn of at most 10 s and one call; after this kombu gives it to another.
 VISIBILITY_TIMEOUT_SECONDS = 120
 
 

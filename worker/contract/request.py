@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import difflib
+import functools
 import hashlib
 import json
 import re
@@ -93,6 +94,15 @@ def _check_appid(value: str) -> str:
     return value
 
 
+def _check_targets(targets: tuple[str, ...]) -> None:
+    if len(targets) > MAX_TARGETS:
+        raise ValueError(f"fallbacks: {len(targets)} targets; at most {MAX_TARGETS} are tried")
+    if len(set(targets)) < len(targets):
+        raise ValueError("fallbacks: an agent is named twice; name each once")
+    if ANY in targets[:-1]:
+        raise ValueError("fallbacks: `any` takes whoever is left, so it can only come last")
+
+
 def _split_fallbacks(value: object) -> object:
     """CSV writes the list with `|` between the agents."""
     return [part.strip() for part in value.split("|")] if isinstance(value, str) else value
@@ -136,16 +146,11 @@ class SessionRequest(pydantic.BaseModel):
 
     @pydantic.model_validator(mode="after")
     def _check_together(self) -> Self:
-        targets = self.targets
-        if len(targets) > MAX_TARGETS:
-            raise ValueError(f"fallbacks: {len(targets)} targets; at most {MAX_TARGETS} are tried")
-        if len(set(targets)) < len(targets):
-            raise ValueError("fallbacks: an agent is named twice; name each once")
-        if ANY in targets[:-1]:
-            raise ValueError("fallbacks: `any` takes whoever is left, so it can only come last")
+        if self.fallbacks:
+            _check_targets(self.targets)
         if self.ttl_seconds is not None and self.deadline_at is not None:
             raise ValueError("ttl_seconds and deadline_at are both given; give one")
-        if len(self.metadata_json.encode()) > MAX_METADATA_BYTES:
+        if self.metadata is not None and len(self.metadata_json.encode()) > MAX_METADATA_BYTES:
             raise ValueError(f"metadata: more than {MAX_METADATA_BYTES} bytes of JSON")
         return self
 
@@ -169,8 +174,11 @@ class SessionRequest(pydantic.BaseModel):
     @property
     def metadata_json(self) -> str:
         """The metadata as compact JSON; empty when there is none. Redis never re-encodes it."""
-        if self.metadata is None:
-            return ""
+        return "" if self.metadata is None else self._written_metadata
+
+    @functools.cached_property
+    def _written_metadata(self) -> str:
+        """Written when it is checked; what is sent is what was checked."""
         try:
             text = json.dumps(
                 self.metadata, ensure_ascii=False, separators=(",", ":"), allow_nan=False

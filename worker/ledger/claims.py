@@ -94,6 +94,8 @@ class Taken:
     rest: tuple[str, ...]
     #: Ids that no record stands behind.
     unknown: tuple[str, ...] = ()
+    #: Whether nobody was claimed though more may be queued.
+    has_more: bool = False
     #: Whether somebody was held who waits for a reading of who is online.
     needs_reading: bool = False
     #: Whether others may leave their rooms because of what was settled.

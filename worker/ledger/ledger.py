@@ -8,9 +8,9 @@ their own work by id, holder or fence.
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import datetime
+import itertools
 import json
 import secrets
 import time
@@ -27,17 +27,29 @@ from worker.ledger import scripts as lua
 #: How long an idempotency key is kept at least, in ms.
 KEY_MS = 24 * 3600 * 1000
 #: How many ids of a doorbell one script looks at; more only cost time on the wire.
-CANDIDATES = 8
+CANDIDATES = 4
 
-#: From the standard base32 digits to ones whose order is that of the numbers they write.
-_SORTING = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", b"0123456789abcdefghjkmnpqrstvwxyz")
+#: How many wishes one script writes, so that Redis serves nobody else for a few ms only.
+WISHES_A_SCRIPT = 50
+
+#: The digits of an id, in their order; and, for each byte, the digit that a random one stands for.
+_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
+_DIGIT_OF_BYTE = bytes(ord(_DIGITS[byte % 32]) for byte in range(256))
+#: Half of an id is its time, the other half random.
+_HALF_ID = 10
 
 
 def new_id() -> str:
-    """A request id: 20 characters that sort by time, 52 bits of them random."""
-    number = time.time_ns() // 1_000_000 << 52 | secrets.randbits(52)
-    digits = base64.b32encode((number << 4).to_bytes(13, "big")).translate(_SORTING)
-    return digits[:20].decode()
+    """A request id: 20 characters that sort by time, 50 bits of them random."""
+    return new_ids(1)[0]
+
+
+def new_ids(count: int) -> list[str]:
+    """So many ids of one moment, ascending: what is written together is served in its order."""
+    quarters = time.time_ns() // 250_000  # of a millisecond
+    moment = "".join(_DIGITS[quarters >> bits & 31] for bits in range(45, -1, -5))
+    chances = secrets.token_bytes(_HALF_ID * count).translate(_DIGIT_OF_BYTE).decode()
+    return sorted(moment + chances[at : at + _HALF_ID] for at in range(0, len(chances), _HALF_ID))
 
 
 class Ledger:
@@ -65,45 +77,49 @@ class Ledger:
         Raises InvalidRequest when the ledger refuses it, LedgerUnavailable when Redis did not
         answer.
         """
-        answer = self._scripts.run("submit", *self._submit_arguments(wish, request_id))
-        return receipts.Receipt.parse(answer, wish, request_id)
+        now = datetime.datetime.now(datetime.UTC)
+        arguments = self._submit_arguments(wish, request_id, now)
+        (answer,) = self._scripts.run("submit", KEY_MS, *arguments)
+        result = receipts.read(answer, wish, request_id)
+        if isinstance(result, request.InvalidRequest):
+            raise result
+        return result
 
     def submit_many(
         self, wishes: Sequence[tuple[request.SessionRequest, str]]
     ) -> list[receipts.Receipt | request.InvalidRequest]:
         """Write many (wish, id) pairs in one round trip; what is refused stands in its place."""
-        results: dict[str, receipts.Receipt | request.InvalidRequest] = {}
-        calls: dict[str, tuple[lua.Argument, ...]] = {}
-        for wish, request_id in wishes:
+        now = datetime.datetime.now(datetime.UTC)
+        fit: list[tuple[lua.Argument, ...]] = []
+        refused: dict[int, request.InvalidRequest] = {}
+        for place, (wish, request_id) in enumerate(wishes):
             try:
-                calls[request_id] = self._submit_arguments(wish, request_id)
+                fit.append(self._submit_arguments(wish, request_id, now))
             except request.InvalidRequest as error:
-                results[request_id] = error
-        answers = dict(zip(calls, self._scripts.run_many("submit", [*calls.values()]), strict=True))
-        for wish, request_id in wishes:
-            try:
-                if request_id in answers:
-                    answer = answers[request_id]
-                    results[request_id] = receipts.Receipt.parse(answer, wish, request_id)
-            except request.InvalidRequest as error:
-                results[request_id] = error
-        return [results[request_id] for _, request_id in wishes]
+                refused[place] = error
+        calls = [
+            (KEY_MS, *itertools.chain.from_iterable(fit[at : at + WISHES_A_SCRIPT]))
+            for at in range(0, len(fit), WISHES_A_SCRIPT)
+        ]
+        answers = itertools.chain.from_iterable(self._scripts.run_many("submit", calls))
+        return [
+            refused.get(place) or receipts.read(next(answers), wish, request_id)
+            for place, (wish, request_id) in enumerate(wishes)
+        ]
 
     def _submit_arguments(
-        self, wish: request.SessionRequest, request_id: str
+        self, wish: request.SessionRequest, request_id: str, now: datetime.datetime
     ) -> tuple[lua.Argument, ...]:
-        default_seconds = self._config.default_ttl_seconds(wish.lane)
         return (
             request_id,
             wish.appid or "",
             wish.openid,
             "|".join(wish.targets),
             wish.lane.value,
-            wish.ttl_ms(default_seconds, datetime.datetime.now(datetime.UTC)),
+            wish.ttl_ms(self._config.default_ttl_seconds(wish.lane), now),
             wish.key or "",
-            wish.digest,
+            wish.digest if wish.key else "",
             wish.metadata_json,
-            KEY_MS,
         )
 
     # -- workers ---------------------------------------------------------------------------------
@@ -111,7 +127,7 @@ class Ledger:
     def claim(
         self, ids: Sequence[str], holder: str, *, rest_seconds: float = 5.0, again: bool = False
     ) -> claims.Taken:
-        """Take the oldest queued escalation, else the first claimable of `ids`.
+        """Take the oldest queued escalation, else one of `ids`, else the oldest queued batch.
 
         Looks at the first `CANDIDATES` ids; `rest` holds those still to do. Those for whom nobody
         can be asked go to their room, which `rest_seconds` wakes where presence does not. `holder`
@@ -160,7 +176,7 @@ class Ledger:
             *_packed(progress, claim.targets),
             *following,
         )
-        answer = taken[0] if taken else (0, (), 0)
+        answer = taken[0] if taken else (0, (), 0, 0)
         return dataclasses.replace(
             _taken(answer, next_ids, lease_ends),
             settled=written == "ok",
@@ -229,11 +245,6 @@ class Ledger:
             lease_ends=lease_ends,
         )
 
-    def release(self, ids: Sequence[str]) -> None:
-        """Ids of a doorbell that were not started are due again at once."""
-        if ids:
-            self._scripts.run("release", *ids)
-
     def _following(
         self, ids: Sequence[str], holder: str, *, rest_seconds: float, again: bool
     ) -> tuple[lua.Argument, ...]:
@@ -295,10 +306,11 @@ def _packed(progress: claims.Progress, targets: Sequence[str]) -> list[lua.Argum
 
 
 def _taken(answer: Sequence[Any], ids: Sequence[str], lease_ends: float) -> claims.Taken:
-    used, unknown, needs_reading, *row = answer
+    used, unknown, needs_reading, has_more, *row = answer
     return claims.Taken(
         claim=claims.Claim.parse(row[0], lease_ends=lease_ends) if row else None,
         rest=tuple(ids[used:]),
         unknown=tuple(unknown),
+        has_more=bool(has_more),
         needs_reading=bool(needs_reading),
     )

@@ -17,14 +17,15 @@ class Receipt:
     status: record.Status
     how: str
 
-    @classmethod
-    def parse(cls, answer: Sequence[str], wish: request.SessionRequest, request_id: str) -> Receipt:
-        """Read the answer to `wish`; raises InvalidRequest when the ledger refuses it."""
-        how, *detail = answer
-        if how == "refused":
-            why, known = detail
-            raise request.InvalidRequest(_mend(why, known, wish, request_id))
-        return cls(id=detail[0], status=record.Status(detail[1]), how=how)
+
+def read(
+    answer: Sequence[str], wish: request.SessionRequest, request_id: str
+) -> Receipt | request.InvalidRequest:
+    """What the answer to `wish` says; the error tells what to mend when the ledger refuses it."""
+    how, detail, status = answer
+    if how == "refused":
+        return request.InvalidRequest(_mend(detail, status, wish, request_id))
+    return Receipt(id=detail, status=record.Status(status), how=how)
 
 
 def _mend(why: str, known: str, wish: request.SessionRequest, request_id: str) -> str:

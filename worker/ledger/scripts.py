@@ -12,6 +12,7 @@ import redis
 import redis.sentinel
 
 from worker import errors
+from worker.ledger import connection
 
 #: Each script, with the files that are put in front of it, after the prelude.
 _SHARED = {
@@ -20,11 +21,11 @@ _SHARED = {
     "cancel": (),
     "claim": ("holds", "given", "agents", "rooms", "claiming"),
     "gate": ("rooms", "known_account"),
+    "left_queued": (),
     "names": (),
     "observe": ("holds", "given", "rooms"),
     "open_rooms": ("holds", "given", "agents", "rooms"),
     "purge": (),
-    "release": (),
     "renew": ("holds", "given", "agents"),
     "retry": (),
     "settle": ("holds", "given", "agents", "rooms", "claiming"),
@@ -58,6 +59,7 @@ class Scripts:
 
     def __init__(self, client: redis.Redis, base: str, *, retention_ms: int, url: str) -> None:
         self._client = client
+        self._lines = connection.Lines(client)
         self._base = base
         self._retention_ms = retention_ms
         self._url = url
@@ -71,13 +73,12 @@ class Scripts:
         """Run one script; raises LedgerUnavailable when Redis did not answer."""
         with self.reaching():
             try:
-                return self._client.evalsha(
-                    self._shas[name], 1, self._base, self._retention_ms, *arguments
-                )
+                return self._ask("EVALSHA", self._shas[name], arguments)
             except redis.exceptions.NoScriptError:
-                return self._client.eval(
-                    self._sources[name], 1, self._base, self._retention_ms, *arguments
-                )
+                return self._ask("EVAL", self._sources[name], arguments)
+
+    def _ask(self, command: str, script: str, arguments: Sequence[Argument]) -> Any:
+        return self._lines.ask(command, script, 1, self._base, self._retention_ms, *arguments)
 
     def run_many(self, name: str, calls: Sequence[Sequence[Argument]]) -> list[Any]:
         """Run one script once for each of `calls`, in one round trip; answers in their order."""

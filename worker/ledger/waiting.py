@@ -36,28 +36,23 @@ class Waiting:
     def __init__(self, scripts: lua.Scripts) -> None:
         self._scripts = scripts
 
-    def wake(self, limit: int, may_ring: Mapping[request.Lane, bool]) -> Woken:
-        """Take up to `limit` due ids: bury, take back, wake, and say which to ring."""
-        taken, expired, lost, *rings = self._scripts.run(
-            "wake", limit, *(int(may_ring[lane]) for lane in request.Lane)
-        )
+    def wake(self, limit: int) -> Woken:
+        """Take up to `limit` due ids: bury, take back, wake, and say whom to ring."""
+        taken, expired, lost, *rings = self._scripts.run("wake", limit)
         return Woken(taken=taken, expired=expired, lost_leases=tuple(lost), ring=_by_lane(rings))
 
-    def open_rooms(
-        self, limit: int, may_ring: Mapping[request.Lane, bool], *, rest_seconds: float
-    ) -> Opened:
+    def open_rooms(self, limit: int, *, rest_seconds: float) -> Opened:
         """Let out of the rooms whose time has come whom their agents can take, about `limit` ids.
 
         A room whose agents can take nobody is looked into again after `rest_seconds`, unless a
         failed call or a reading says better.
         """
-        has_more, *rings = self._scripts.run(
-            "open_rooms",
-            limit,
-            *(int(may_ring[lane]) for lane in request.Lane),
-            round(rest_seconds * 1000),
-        )
+        has_more, *rings = self._scripts.run("open_rooms", limit, round(rest_seconds * 1000))
         return Opened(has_more=bool(has_more), ring=_by_lane(rings))
+
+    def left_queued(self, limit: int) -> Mapping[request.Lane, tuple[str, ...]]:
+        """Up to `limit` ids of each lane whose oldest was left for two seconds, oldest first."""
+        return _by_lane(self._scripts.run("left_queued", limit))
 
     def purge(self, limit: int) -> int:
         """Remove up to `limit` final records whose retention is over; returns how many."""

@@ -20,7 +20,6 @@ from worker.ledger import accounts, claims, keys, ledger, reader, receipts, wait
 
 APPID, AGENT, OTHER, FAN = "wx1", "kf1@acct", "kf2@acct", "oFAN0000000000000000000000001"
 #: Both lanes may be rung.
-RING = dict.fromkeys(request.Lane, True)
 SILENCE = dict.fromkeys(request.Lane, False)
 EXPIRED = reader.Filter(status=record.Status.EXPIRED)
 #: What waits with a request, by the reason it waits for; alone where it is not named.
@@ -126,15 +125,14 @@ class Stage:
         self.wake()
         return request_id
 
-    def wake(
-        self, *, limit: int = 100, ring: dict[request.Lane, bool] | None = None
-    ) -> waiting.Woken:
-        return self.ledger.waiting.wake(limit, RING if ring is None else ring)
+    def wake(self, *, limit: int = 100) -> waiting.Woken:
+        return self.ledger.waiting.wake(limit)
 
-    def open_rooms(
-        self, *, limit: int = 100, ring: dict[request.Lane, bool] | None = None
-    ) -> waiting.Opened:
-        return self.ledger.waiting.open_rooms(limit, RING if ring is None else ring, rest_seconds=5)
+    def open_rooms(self, *, limit: int = 100) -> waiting.Opened:
+        return self.ledger.waiting.open_rooms(limit, rest_seconds=5)
+
+    def left_queued(self, lane: str = "escalation", limit: int = 100) -> list[str]:
+        return list(self.ledger.waiting.left_queued(limit)[request.Lane(lane)])
 
     def let_out(self, **how: Any) -> list[str]:
         """Whom one pass over the rooms lets out, in the order of their doorbells."""

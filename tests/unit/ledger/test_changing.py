@@ -89,7 +89,7 @@ def test_a_retry_starts_a_new_generation(stage: stages.Stage, status: str, lane:
     assert (one.finished_at, one.served_by, one.metadata) == (None, None, {"n": 1})
     seconds = (one.deadline_at - one.updated_at).total_seconds()
     assert seconds == stage.config.default_ttl_seconds(lane)
-    assert stage.due_in_seconds(request_id) == pytest.approx(2, abs=0.5)
+    assert stage.due_in_seconds(request_id) == pytest.approx(seconds, abs=0.5)
     claim = stage.claim(request_id)
     assert (claim.out, claim.strikes, claim.crashes, claim.reason) == (frozenset(), 0, 0, None)
     assert claim.is_cancelled is False

@@ -254,15 +254,32 @@ def test_renewing_tells_of_a_cancel(stage: stages.Stage) -> None:
     assert stage.ledger.renew(claim, AGENT, stages.progress(claim)).is_cancelled
 
 
-def test_released_ids_are_due_at_once_and_others_untouched(stage: stages.Stage) -> None:
-    """The rest of a chunk does not wait for its next ring."""
-    queued, calling = (stage.submit(f"o{n}", lane="batch").id for n in range(2))
-    stage.claim(calling)
-    due = stage.client.zscore(stage.keys.due, calling)
-    stage.ledger.release([queued, calling, "nobody"])
-    assert stage.due_in_seconds(queued) == pytest.approx(0, abs=0.5)
-    assert stage.client.zscore(stage.keys.due, calling) == due
-    stage.ledger.release([])
+def test_a_slot_without_own_ids_takes_the_oldest_batch(stage: stages.Stage) -> None:
+    """No slot sleeps while requests are queued, whoever was rung for them."""
+    first, second, own = (stage.submit(f"o{n}", lane="batch").id for n in range(3))
+    assert stage.claim(own).id == own, "its own ids go before"
+    assert stage.claim(own, holder="w2").id == first
+    assert stage.claim(holder="w2").id == second
+    taken = stage.ledger.claim([], "w1")
+    assert (taken.claim, taken.has_more) == (None, False)
+    stage.check()
+
+
+@pytest.mark.parametrize("lane", ["escalation", "batch"])
+def test_a_claim_that_passes_over_many_says_that_there_may_be_more(
+    stage: stages.Stage, lane: str
+) -> None:
+    """So the slot goes on, and the others in its lane are not left behind those."""
+    for number in range(101):
+        stage.submit(f"o{number}", lane=lane, ttl_seconds=60)
+    stage.pass_seconds(61)
+    last = stage.submit("oLAST", lane=lane).id
+    rounds = 0
+    while (taken := stage.ledger.claim([], "w1")).claim is None:
+        assert taken.has_more
+        rounds += 1
+    assert taken.claim.id == last
+    assert rounds >= 1
     stage.check()
 
 

@@ -368,21 +368,6 @@ def test_a_room_rests_as_long_as_its_last_failed_call_said(stage: stages.Stage) 
     assert stage.wakes_in_seconds() == pytest.approx(40, abs=0.5)
 
 
-@pytest.mark.parametrize("quiet", [ESCALATION, BATCH])
-def test_a_long_lane_is_not_fed_from_rooms(stage: stages.Stage, quiet: request.Lane) -> None:
-    """Who stands in a room costs no doorbell; the other lane's rooms go on."""
-    ids = {
-        lane: hold(stage, f"o{lane}", kf_account=f"{lane}@a", lane=lane)[0]
-        for lane in (ESCALATION, BATCH)
-    }
-    other = BATCH if quiet is ESCALATION else ESCALATION
-    stage.observe({f"{lane}@a": 0 for lane in ids})
-    assert stage.let_out(ring={**stages.RING, quiet: False}) == [ids[other]]
-    assert stage.wakes_in_seconds(f"{quiet}@a") == pytest.approx(1, abs=0.5)
-    stage.pass_seconds(1.6)
-    assert stage.let_out() == [ids[quiet]]
-
-
 def test_a_pass_lets_out_about_as_many_as_it_may(stage: stages.Stage) -> None:
     """At most one look more; a full pass says that there may be more, and all go in the end."""
     first, *others = [stage.submit(f"o{n:03d}").id for n in range(71)]

@@ -6,42 +6,64 @@ import pytest
 
 from tests.unit.ledger import stage as stages
 from tests.unit.ledger.stage import AGENT, APPID, FAN, OTHER
-from worker.contract import request
+from worker.contract import record, request
 from worker.ledger import claims
 
 ESCALATION, BATCH = request.Lane
 
 
-def test_a_queued_request_whose_doorbell_was_lost_is_rung_after_two_seconds(
+def test_a_queued_request_whose_doorbell_was_lost_is_found_after_two_seconds(
     stage: stages.Stage,
 ) -> None:
     """Losing a message harms nothing."""
     first, second = stage.submit().id, stage.submit("oBATCH", lane="batch").id
-    assert stage.wake().taken == 0
+    assert stage.left_queued("escalation") == stage.left_queued("batch") == []
     stage.pass_seconds(2.1)
-    woken = stage.wake()
-    assert woken.ring == {ESCALATION: (first,), BATCH: (second,)}
-    assert stage.wake().taken == 0
-    assert stage.due_in_seconds(first) == pytest.approx(2.1, abs=0.5)
+    for _ in range(2):
+        assert stage.left_queued("escalation") == [first]
+        assert stage.left_queued("batch") == [second]
+    assert stage.wake().taken == 0, "nothing but its deadline is due"
     stage.check()
 
 
-@pytest.mark.parametrize("quiet", [ESCALATION, BATCH])
-def test_a_long_lane_is_not_rung_and_its_next_ring_moves_away(
-    stage: stages.Stage, quiet: request.Lane
-) -> None:
-    """By its age: a long backlog never floods the broker with doorbells."""
-    ids = {lane: stage.submit(f"o{lane}", lane=lane.value).id for lane in request.Lane}
-    waits = []
-    for _ in range(4):
-        stage.pass_seconds((stage.due_in_seconds(ids[quiet]) or 0) + 0.1)
-        woken = stage.wake(ring={**stages.RING, quiet: False})
-        assert woken.ring[quiet] == ()
-        waits.append(stage.due_in_seconds(ids[quiet]) or 0)
-    assert waits == sorted(waits)
-    assert waits[-1] > 3 * waits[0]
-    stage.pass_seconds(waits[-1] + 0.1)
-    assert stage.wake().ring[quiet] == (ids[quiet],)
+def test_the_oldest_that_are_left_come_first_and_no_more_than_may(stage: stages.Stage) -> None:
+    """They are queued longest; whoever is rung for them draws the others too."""
+    ids = []
+    for number in range(5):
+        ids.append(stage.submit(f"o{number}", lane="batch").id)
+        stage.pass_seconds(1)
+    assert stage.left_queued("batch", limit=2) == ids[:2]
+    assert stage.left_queued("batch") == ids
+
+
+def test_nobody_is_left_where_the_oldest_was_queued_just_now(stage: stages.Stage) -> None:
+    """Who comes back from a wait has a doorbell of its own on the way."""
+    woken = stage.submit("oOLD", lane="batch").id
+    stage.wait(woken, "transient", seconds=5)
+    stage.pass_seconds(6)
+    stage.submit("oNEW", lane="batch")
+    assert stage.wake().ring[BATCH] == (woken,)
+    assert stage.left_queued("batch") == []
+    stage.pass_seconds(2.1)
+    assert len(stage.left_queued("batch")) == 2
+
+
+def test_a_broken_record_in_a_lane_hides_nobody(stage: stages.Stage) -> None:
+    """A claim clears it away."""
+    stage.client.zadd(stage.keys.index(record.Status.QUEUED, "batch"), {"broken": 1})
+    request_id = stage.submit(lane="batch").id
+    stage.pass_seconds(3)
+    assert stage.left_queued("batch") == ["broken", request_id]
+    assert stage.claim().id == request_id
+
+
+def test_a_ledger_of_the_release_before_is_rung_and_put_right(stage: stages.Stage) -> None:
+    """It kept the next ring of a queued request where this one keeps its deadline."""
+    request_id = stage.submit(ttl_seconds=60).id
+    stage.client.zadd(stage.keys.due, {request_id: (stage.now() - 1) * 1000})
+    assert stage.wake().ring[ESCALATION] == (request_id,)
+    assert stage.due_in_seconds(request_id) == pytest.approx(60, abs=1)
+    assert stage.wake().taken == 0
 
 
 def test_a_waiting_request_is_woken_at_its_time(stage: stages.Stage) -> None:
@@ -141,6 +163,8 @@ def test_a_lost_lease_that_only_read_back_keeps_the_older_doubt(stage: stages.St
 def test_a_pass_takes_no_more_than_it_may(stage: stages.Stage) -> None:
     """Oldest first; a full pass says that there may be more."""
     ids = [stage.submit(f"o{n}").id for n in range(5)]
+    for request_id in ids:
+        stage.wait(request_id, "transient", seconds=1)
     stage.pass_seconds(3)
     taken: list[str] = []
     for expected in (2, 2, 1, 0):
@@ -237,5 +261,5 @@ def test_a_deadline_with_a_doubt_does_not_wait_for_a_long_lane(stage: stages.Sta
     unsure = claims.Doubt.about(stages.AGENT)
     stage.settle(claim, "waiting", reason="transient", doubt=unsure, wait_seconds=40)
     stage.pass_seconds(61)
-    woken = stage.wake(ring={request.Lane.ESCALATION: True, request.Lane.BATCH: False})
+    woken = stage.wake()
     assert woken.ring[request.Lane.ESCALATION] == (request_id,)

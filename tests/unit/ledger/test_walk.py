@@ -102,12 +102,9 @@ class Walk(stateful.RuleBasedStateMachine):
         claim = data.draw(st.sampled_from(self.held))
         self.stage.settle(claim, outcome[0], reason=outcome[1], doubt=doubt, wait_seconds=30)
 
-    @stateful.rule(data=st.data(), what=st.sampled_from(["cancel", "retry", "release"]))
+    @stateful.rule(data=st.data(), what=st.sampled_from(["cancel", "retry"]))
     def change(self, data: st.DataObject, what: str) -> None:
         request_id = f"id{data.draw(st.integers(0, 12)):05d}"
-        if what == "release":
-            self.stage.ledger.release([request_id])
-            return
         answer = getattr(self.stage.ledger, what)(request_id)
         if answer[0] == "queued":
             del self.outcomes[request_id]
@@ -136,13 +133,9 @@ class Walk(stateful.RuleBasedStateMachine):
         """A worker that is configured anew."""
         self.stage.announce(own)
 
-    @stateful.rule(
-        limit=st.sampled_from([1, 100]),
-        quiet=st.sampled_from([None, *request.Lane]),
-    )
-    def open_rooms(self, limit: int, quiet: request.Lane | None) -> None:
-        ring = {lane: lane is not quiet for lane in request.Lane}
-        out = self.stage.let_out(limit=limit, ring=ring)
+    @stateful.rule(limit=st.sampled_from([1, 100]))
+    def open_rooms(self, limit: int) -> None:
+        out = self.stage.let_out(limit=limit)
         assert {self.stage.status(each) for each in out} <= {"queued"}
         assert len(out) == len(set(out))
 

@@ -19,13 +19,16 @@ class FakeBell:
 
     def __init__(self) -> None:
         self.rings: list[tuple[request.Lane, list[str]]] = []
+        #: For how many slots each was.
+        self.slots: list[int | None] = []
         self.broken = False
         self.is_closed = False
 
-    def ring(self, lane: request.Lane, ids: Sequence[str], /) -> None:
+    def ring(self, lane: request.Lane, ids: Sequence[str], /, *, slots: int | None = None) -> None:
         if self.broken:
             raise ConnectionError("the broker is away")
         self.rings.append((lane, list(ids)))
+        self.slots.append(slots)
 
     def close(self) -> None:
         self.is_closed = True

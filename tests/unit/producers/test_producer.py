@@ -11,7 +11,7 @@ from producers import chunks, failures, link, producer
 from tests.unit.producers import conftest
 from worker import errors
 from worker.contract import request, settings
-from worker.ledger import ledger, receipts
+from worker.ledger import ledger, reader, receipts
 
 WISH = {"openid": "o1", "kf_account": "a@b", "appid": "wx1"}
 ESCALATION, BATCH = request.Lane.ESCALATION, request.Lane.BATCH
@@ -95,6 +95,36 @@ def test_many_are_answered_in_their_order_and_rung_by_lane(
     assert isinstance(again, receipts.Receipt)
     assert (one.how, two.how, again.how, again.id) == ("new", "new", "joined", one.id)
     assert sorted(bell.rings) == [(BATCH, [one.id]), (ESCALATION, [two.id, one.id])]
+
+
+def test_the_first_of_many_wake_all_slots(
+    producing: producer.SessionProducer, bell: conftest.FakeBell
+) -> None:
+    """A few hundred in ten full messages would wait for one another while slots stand idle."""
+    wishes = [{**WISH, "openid": f"o{n}", "lane": "batch"} for n in range(2 * chunks.SIZE)]
+    producing.submit_many(wishes)
+    assert [len(ids) for _, ids in bell.rings] == [chunks.SIZE, chunks.SIZE]
+    assert bell.slots == [64, None]
+
+
+def test_many_may_all_be_refused_or_come_checked(
+    producing: producer.SessionProducer, bell: conftest.FakeBell
+) -> None:
+    assert producing.submit_many([]) == []
+    for each in producing.submit_many([{"openid": "o1"}, "text", None]):  # type: ignore[list-item]
+        assert isinstance(each, request.InvalidRequest)
+    (receipt,) = producing.submit_many([request.SessionRequest.parse(WISH)])
+    assert isinstance(receipt, receipts.Receipt)
+    assert bell.rings == [(ESCALATION, [receipt.id])]
+
+
+def test_many_are_queued_in_their_order(producing: producer.SessionProducer) -> None:
+    results = producing.submit_many({**WISH, "openid": f"o{n}"} for n in range(200))
+    ids = [each.id for each in results if isinstance(each, receipts.Receipt)]
+    assert len(ids) == 200
+    with producing.reading() as reads:
+        newest_first, _ = reads.select(reader.Filter(), limit=200)
+    assert [each.id for each in newest_first] == ids[::-1]
 
 
 def test_a_ledger_lost_among_many_keeps_what_was_answered_before(

@@ -22,10 +22,10 @@ class HangingBell(conftest.FakeBell):
         self.has_begun = threading.Event()
         self.let_go = threading.Event()
 
-    def ring(self, lane: request.Lane, ids: Sequence[str], /) -> None:
+    def ring(self, lane: request.Lane, ids: Sequence[str], /, *, slots: int | None = None) -> None:
         self.has_begun.set()
         assert self.let_go.wait(10)
-        super().ring(lane, ids)
+        super().ring(lane, ids, slots=slots)
 
 
 def test_a_ring_is_done_when_the_caller_has_time_for_it(bell: conftest.FakeBell) -> None:

@@ -1,9 +1,9 @@
--- A worker takes the next request: the oldest queued escalation first, else the first claimable of
--- its own ids. The agent about to be called is in the ledger before the call, so that a worker that
--- dies leaves behind whom the fan may have been given to. Who cannot be asked for now is held.
+-- A worker takes the next request: the oldest queued escalation first, then the first claimable of its own
+-- ids, then the oldest queued batch. The agent about to be called is in the ledger before the call, so that a
+-- worker that dies leaves behind whom the fan may have been given to. Who cannot be asked for now is held.
 
--- Most escalations that one claim buries or holds on its way; the waiting room sees to the rest.
-local PASSED_OVER = 100
+-- Most requests of each lane that one claim buries or holds on its way.
+local PASSED_OVER = { escalation = 100, batch = 10 }
 
 -- Whether somebody stands in the room of `rec` who goes before it: where agents can take only so many, a newcomer
 -- does not take what gets free before them.
@@ -89,35 +89,41 @@ end
 -- ARGV[first..]: holder, lease in ms, 1 for a claim sent again, how long a room rests without
 -- presence (ms), own ids.
 -- Returns how many own ids are used up, the unknown ones, 1 when somebody waits for a reading of who is
--- online, and the claim or nothing.
+-- online, 1 when nobody was claimed though more may be queued, and the claim or nothing.
 local function claim_next(first)
   local holder, lease_ms, rest_ms = ARGV[first], tonumber(ARGV[first + 1]), tonumber(ARGV[first + 3])
-  local own, unknown, is_unread = first + 4, {}, 0
+  local own, used, unknown, is_unread, has_more = first + 4, 0, {}, 0, 0
   local again = ARGV[first + 2] == '1' and claim_of(holder)
-  if again then return { 0, {}, 0, take(again, holder, lease_ms, rest_ms) } end
+  if again then return { 0, {}, 0, 0, take(again, holder, lease_ms, rest_ms) } end
   local function try(rec)
     local taken, needs_reading = take(rec, holder, lease_ms, rest_ms)
     if needs_reading then is_unread = 1 end
     return taken
   end
-  local lane = BASE .. 'index:queued:escalation'
-  for _ = 1, PASSED_OVER do
-    local oldest = redis.call('ZRANGE', lane, 0, 0)[1]
-    if not oldest then break end
-    local rec = load(oldest)
-    if not rec then redis.call('ZREM', lane, oldest) end
-    local taken = rec and try(rec)
-    if taken then return { 0, {}, is_unread, taken } end
+  local function take_oldest(lane)
+    local index = index_key('queued', '', lane)
+    for _ = 1, PASSED_OVER[lane] do
+      local oldest = redis.call('ZRANGE', index, 0, 0)[1]
+      if not oldest then return nil end
+      local rec = load(oldest)
+      if not rec then redis.call('ZREM', index, oldest) end
+      local taken = rec and try(rec)
+      if taken then return taken end
+    end
+    has_more = 1
   end
-  for i = own, #ARGV do
-    local rec = load(ARGV[i])
-    if not rec then
-      unknown[#unknown + 1] = ARGV[i]
-      count('doorbell_unknown_id')
-    else
-      local taken = try(rec)
-      if taken then return { i - own + 1, unknown, is_unread, taken } end
+  local function take_own()
+    for i = own, #ARGV do
+      used = used + 1
+      local rec = load(ARGV[i])
+      local taken = rec and try(rec)
+      if taken then return taken end
+      if not rec then
+        unknown[#unknown + 1] = ARGV[i]
+        count('doorbell_unknown_id')
+      end
     end
   end
-  return { #ARGV - own + 1, unknown, is_unread }
+  local taken = take_oldest('escalation') or take_own() or take_oldest('batch')
+  return { used, unknown, is_unread, taken and 0 or has_more, taken }
 end

@@ -1,17 +1,16 @@
--- Let those rooms go whose time has come. ARGV: retention, limit (ids), 1 when escalations may be rung, 1 when
--- batches may be rung, how long a room rests without presence (ms).
+-- Let those rooms go whose time has come. ARGV: retention, limit (ids), how long a room rests without
+-- presence (ms).
 -- A shut room sends one ahead; an open one as many as its agents can be given, escalations of all rooms first.
 -- Returns {1 when more may be due, escalations to ring, batch ids to ring}.
-local limit, rest_ms = tonumber(ARGV[2]), tonumber(ARGV[5])
-local may_ring = { escalation = ARGV[3] == '1', batch = ARGV[4] == '1' }
+local limit, rest_ms = tonumber(ARGV[2]), tonumber(ARGV[3])
 -- Most rooms that one pass looks at, and most ids that one look sends.
 local ROOMS, IDS = 200, 50
 -- Most of a room that a new reason is written on; those behind get theirs when they come to the front.
 local RESTATED = 100
 -- Most dead ids that one look clears away: a release that knows no rooms leaves them.
 local DEAD = 100
--- A lane too long to be rung is looked at again after so long, and so is one sent ahead.
-local LONG_LANE_MS, AHEAD_MS = 1000, 2000
+-- Where one was sent ahead, the room is looked at again after so long.
+local AHEAD_MS = 2000
 -- A call of the one sent ahead that takes longer keeps nobody else, and who got through longer ago proves nothing.
 local SLOW_MS = 5000
 -- A room behind a closed gate is looked at after so long, should the gate's opening go unnoticed.
@@ -116,7 +115,7 @@ local function send(room, lane, most)
       redis.call('ZADD', room_key(room), order_of(rec), id)
       break
     elseif NOW < rec.deadline_at or doubt_of(rec) then
-      queue(rec, ring_at(rec, NOW + RING_AGAIN_MS))
+      queue(rec)
       table.insert(rings[lane], id)
       count, last = count + 1, id
     else
@@ -160,7 +159,6 @@ local function look(room)
   local hold = account.hold
   if account.paused then return NOW + GATE_MS end
   if hold and hold.ends > NOW then return hold.ends end
-  if not may_ring[lane] then return NOW + LONG_LANE_MS end
   local door = redis.call('HMGET', door_key(room), 'open', 'ahead', 'wait', 'reason')
   local sum, parts, reason = spare_in(account, targets)
   if sum == 0 then

@@ -8,7 +8,7 @@ local RETENTION_MS = tonumber(ARGV[1])
 local EVENTS = 1000000
 -- A doubt outlives every request that was live when it arose: the longest life is 48 h.
 local DOUBT_MS = 48 * 3600 * 1000
--- A queued id whose doorbell was lost is rung again after this long, ms.
+-- Who is queued for so long is rung again where doorbells are few, ms.
 local RING_AGAIN_MS = 2000
 
 local time = redis.call('TIME')
@@ -71,7 +71,7 @@ local function change_state(rec, status, reason, ...)
   local from = index_key(rec.status, rec.reason, rec.lane)
   local to = index_key(status, reason, rec.lane)
   if from ~= to then
-    redis.call('ZREM', from, rec.id)
+    if rec.status ~= '' then redis.call('ZREM', from, rec.id) end -- a new one stands nowhere yet
     redis.call('ZADD', to, rec.submitted_at, rec.id)
   end
   redis.call('HSET', record_key(rec.id), 'status', status, 'reason', reason, 'updated_at', NOW, ...)
@@ -88,23 +88,18 @@ local function move(rec, status, reason, ...)
 end
 
 -- The end: nothing changes the record after this but `retry`, and retention removes it.
-local function finish(rec, status, reason)
-  move(rec, status, reason, 'finished_at', NOW)
+local function finish(rec, status, reason, ...)
+  move(rec, status, reason, 'finished_at', NOW, ...)
   redis.call('HDEL', record_key(rec.id), 'next_attempt_at', 'calling', 'holder', 'cancel', 'crashes')
   redis.call('ZREM', BASE .. 'due', rec.id)
   redis.call('ZADD', BASE .. 'retention', math.max(NOW + RETENTION_MS, rec.kept_until), rec.id)
 end
 
--- When the waiting room must look at a queued request: its next ring, or its deadline if that comes first.
-local function ring_at(rec, at)
-  return NOW < rec.deadline_at and math.min(at, rec.deadline_at) or at
-end
-
--- Back into its lane, to be rung at `due_at`.
+-- Back into its lane; the waiting room looks at it at its deadline, or at `due_at` when that is given.
 local function queue(rec, due_at)
   move(rec, 'queued', rec.reason)
   redis.call('HDEL', record_key(rec.id), 'next_attempt_at', 'calling', 'holder')
-  redis.call('ZADD', BASE .. 'due', due_at, rec.id)
+  redis.call('ZADD', BASE .. 'due', due_at or rec.deadline_at, rec.id)
 end
 
 -- The agent who may have been given this fan unseen, or false. The doubt outlives the request.

@@ -21,5 +21,5 @@ redis.call('SET', fan_key(rec), rec.id)
 rec.deadline_at = deadline_at
 keep_own_key(rec)
 move(rec, 'queued', '')
-redis.call('ZADD', BASE .. 'due', ring_at(rec, NOW + RING_AGAIN_MS), rec.id)
+redis.call('ZADD', BASE .. 'due', rec.deadline_at, rec.id)
 return { 'queued', rec.lane }

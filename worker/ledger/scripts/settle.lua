@@ -46,8 +46,8 @@ local function wait(rec)
   redis.call('ZADD', BASE .. 'due', math.min(NOW + wait_ms, rec.deadline_at), id)
 end
 
--- What the calls taught, in one write.
-local function keep(rec)
+-- What the calls taught, as fields of the record.
+local function learned(rec)
   local fields = attempt_fields(n, 17)
   local function set(name, value, nothing)
     if value ~= nothing then fields[#fields + 1], fields[#fields + 2] = name, value end
@@ -57,29 +57,30 @@ local function keep(rec)
   set('out', out, '')
   set('served_by', served_by, '')
   set('because', because, '')
-  if #fields > 0 then redis.call('HSET', record_key(id), unpack(fields)) end
   if because == '' and rec.reason ~= '' then redis.call('HDEL', record_key(id), 'because') end
+  return fields
 end
 
 local function write(rec)
   learn(rec, doubt, served_by)
-  keep(rec)
+  local fields = learned(rec)
   take_off(rec, served_by == rec.calling or doubt_of(rec) == rec.calling)
   if is_answer() then end_hold(rec) end
   if rec.cancel and (status == 'waiting' or status == 'failed' or status == 'expired') then
     if not doubt_of(rec) or reason == 'unconfirmed' then
       status, reason = 'cancelled', status == 'failed' and reason ~= 'unconfirmed' and '' or reason
     elseif crashes == '0' then
-      return queue(rec, NOW) -- read back first; after a crash of ours, once its back-off is over
+      status = 'queued' -- read back first; after a crash of ours, once its back-off is over
     end
   end
   if (status == 'cancelled' and not rec.cancel) or (status == 'expired' and NOW < rec.deadline_at) then
-    return queue(rec, NOW) -- joined since the worker looked: the newer wish stands
+    status = 'queued' -- joined since the worker looked: the newer wish stands
   end
   if FINAL[status] then
     if tell_room(rec, status == 'created') then stirred = 1 end
-    return finish(rec, status, reason)
+    return finish(rec, status, reason, unpack(fields))
   end
+  if #fields > 0 then redis.call('HSET', record_key(id), unpack(fields)) end
   if status == 'queued' then return queue(rec, NOW) end
   return wait(rec)
 end
