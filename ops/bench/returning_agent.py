@@ -10,7 +10,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ops.bench import coming_back, naive
+from ops.bench import coming_back
+from ops.bench.peers import celery_app
 from ops.chaos import children, stack, trial
 from ops.simulator import scenario
 
@@ -40,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _play_naive(running: stack.Stack, given: argparse.Namespace) -> coming_back.Story:
     broker = running.environment["KF_REDIS_URL"]
-    command = [sys.executable, "-m", "celery", "-A", "ops.bench.naive", "worker"]
+    command = [sys.executable, "-m", "celery", "-A", "ops.bench.peers.celery_app", "worker"]
     command += ["--pool", "threads", "--concurrency", str(given.slots)]
     environment = children.environment(CELERY_BROKER_URL=broker)
     for _ in range(given.workers):
@@ -49,10 +50,9 @@ def _play_naive(running: stack.Stack, given: argparse.Namespace) -> coming_back.
     url = f"{running.simulator.url}{scenario.CREATE_PATH}?{token}"
 
     def send() -> None:
-        with naive.app.connection_for_write(broker) as connection:
+        with celery_app.connected(broker) as app:
             for number in range(given.fans):
-                fan = (url, trial.AGENT, trial.openid(number))
-                naive.create.apply_async(fan, connection=connection)
+                app.tasks[celery_app.TASK].delay(url, trial.AGENT, trial.openid(number))
 
     return coming_back.tell(
         running,

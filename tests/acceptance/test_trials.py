@@ -20,8 +20,25 @@ TRIALS = {
     ),
     "ops.chaos.lost_doorbells": ("--requests", "20", "--every", "0.2"),
     "ops.bench.waiting_memory": (
-        *("--requests", "500", "--expiring", "500"),
-        *("--expiring-ttl", "1", "--fewest-buried", "1"),
+        *("--requests", "500", "--expiring", "500", "--expiring-ttl", "3"),
+        *("--fewest-buried", "1", "--most-tick-ratio", "1000"),
+    ),
+    # Who takes long to start is left out: two processes, Celery's 32, RQ's pool.
+    "ops.bench": (
+        *("--rounds", "1", "--scale", "0.01", "--output", "written", "--only", "bare", "batch"),
+        *("escalation", "celery-threads", "rq", "dramatiq", "latency", "submitting"),
+    ),
+    "ops.bench.hanging_api": (
+        *("--requests", "400", "--drained", "50", "--hang", "3", "--call-timeout", "1"),
+        *("--workers", "1", "--slots", "4", "--latency-ms", "10", "--least-share", "0"),
+    ),
+    "ops.bench.round_trips": (
+        *("--fans", "30", "--idle", "1", "--away", "1", "--presence-seconds", "0.5"),
+        *("--slots", "16", "--latency-ms", "10", "--most-round-trips", "100"),
+    ),
+    "ops.bench.woken_fans": (
+        *("--fans", "60", "--away", "1", "--presence-seconds", "1"),
+        *("--slots", "4", "--latency-ms", "10", "--least-share", "0"),
     ),
     # Each slot may waste one first call, so there are few of them; CI judges counts, not speed.
     "ops.bench.returning_agent": (
@@ -79,7 +96,7 @@ def test_a_small_trial_ends_well_and_leaves_nothing(
     """It prints its settings and figures, exits with 0, and its files are gone."""
     child = start(some, tmp_path, module, *TRIALS[module])
     assert child.wait(processes.PATIENCE_SECONDS) == 0, child.output()
-    assert re.match(r"settings: --(requests|fans) \d+", child.output())
+    assert re.match(r"settings: --(requests|fans|rounds) \d+", child.output())
     assert re.search(_FIGURE, child.output(), re.M)
     assert not list(tmp_path.glob("kfsession-*"))
 

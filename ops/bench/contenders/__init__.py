@@ -1,0 +1,1 @@
+"""The ways to open sessions that are raced against each other."""

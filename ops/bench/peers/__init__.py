@@ -1,0 +1,1 @@
+"""What the peers run: the usual programs for this work, each as its own documentation writes it."""
