@@ -31,6 +31,8 @@ class _Chunk:
     def __init__(self, wishes: Iterable[Wish], current: link.Link, *, is_first: bool) -> None:
         self._link = current
         self._is_first = is_first
+        #: Whether it is known what became of it.
+        self.is_over = False
         self._checked = [_checked_or_error(wish) for wish in wishes]
         good = [wish for wish in self._checked if not isinstance(wish, request.InvalidRequest)]
         self.ids = ledger.new_ids(len(good))
@@ -39,6 +41,7 @@ class _Chunk:
 
     def results(self) -> list[Result]:
         """What became of each wish, in their order; rings for those that are queued now."""
+        self.is_over = True  # or it fails, and the error tells
         written = self._end()
         self._ring(written)
         answers = iter(written)
@@ -72,7 +75,7 @@ def submit(wishes: Iterable[Wish], current: link.Link) -> Iterator[Result]:
             yield from under_way[0].results()
             under_way.popleft()
     except errors.LedgerUnavailable as error:
-        error.maybe_written |= len(under_way) > 1  # what became of the chunk behind it?
+        error.maybe_written |= any(not each.is_over for each in under_way)
         ids = [request_id for each in under_way for request_id in each.ids]
         raise failures.SubmitFailed(error, ids=ids) from None
     current.drain()

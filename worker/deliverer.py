@@ -1,4 +1,4 @@
-"""Takes a doorbell's ids, claims one after the other, and writes what each delivery came to."""
+"""Takes a doorbell, claims what is queued one by one, and writes what each delivery came to."""
 
 from __future__ import annotations
 
@@ -88,6 +88,8 @@ class Deliverer:
             _report(taken, claim)
             if taken.needs_reading or taken.has_stirred:
                 self._hurry()
+            if claim is not None and claim.appid not in self._accounts:
+                break  # and leave the others to a worker that has the credentials
             claim, rest = taken.claim, taken.rest
             has_more = bool(rest) or taken.has_more
         return settled
@@ -97,7 +99,7 @@ class Deliverer:
 
     def _claim(self, ids: Sequence[str], turn: _Turn) -> claims.Taken:
         return self._reach(
-            turn.ends - time.monotonic(),
+            turn.ends,
             lambda again: self._ledger.claim(
                 ids, turn.holder, rest_seconds=turn.rest_seconds, again=again
             ),
@@ -115,14 +117,15 @@ class Deliverer:
                 self._ledger.count("delivery_crashed")
         settlement = _settlement(ask, verdict)
         taken = self._reach(
-            ask.claim.lease_left_seconds(),
+            ask.claim.lease_ends,
             lambda again: self._ledger.settle(
                 ask.claim,
                 settlement,
                 rest,
                 turn.holder,
                 rest_seconds=turn.rest_seconds,
-                take_next=not self._is_over(turn),
+                # Sent again it must be the same: the first try may have taken one.
+                take_next=claim.appid in self._accounts and (again or not self._is_over(turn)),
                 again=again,
             ),
         )
@@ -149,7 +152,7 @@ class Deliverer:
     ) -> claims.Claim:
         """Keep a claim for a call to `kf_account`."""
         return self._reach(
-            claim.lease_left_seconds(), lambda _: self._ledger.renew(claim, kf_account, progress)
+            claim.lease_ends, lambda _: self._ledger.renew(claim, kf_account, progress)
         )
 
     def find_next(
@@ -162,14 +165,16 @@ class Deliverer:
     ) -> claims.Claim:
         """Keep a claim for whoever can be asked next."""
         return self._reach(
-            claim.lease_left_seconds(),
+            claim.lease_ends,
             lambda _: self._ledger.find_next(claim, progress, out=out, offline=offline),
         )
 
-    def _reach(self, seconds: float, step: Callable[[bool], T]) -> T:
-        """Take a step in the ledger, again and again while Redis is away and the time lasts."""
+    def _reach(self, ends: float, step: Callable[[bool], T]) -> T:
+        """Take a step in the ledger, again and again while Redis is away, until time `ends`."""
         tries = itertools.count()
-        return retry.once_or(lambda: retry.reaching_ledger(seconds), lambda: step(next(tries) > 0))
+        return retry.once_or(
+            lambda: retry.reaching_ledger(ends - time.monotonic()), lambda: step(next(tries) > 0)
+        )
 
 
 def _turn_seconds() -> float:

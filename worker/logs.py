@@ -14,7 +14,8 @@ import structlog
 from worker.contract import settings
 from worker.wechat import redaction
 
-#: Longest that a line waits for a reader who is behind; what is left of it then is dropped.
+#: Longest that a line waits for a reader who is behind, where stderr does not block; what is left
+#: of it then is dropped.
 PATIENCE_SECONDS = 1.0
 
 

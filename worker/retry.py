@@ -166,11 +166,11 @@ def once_or(loop: Callable[[], tenacity.Retrying], call: Callable[[], T]) -> T:
     try:
         return call()
     except Exception as error:
-        outcomes = iter([error])
+        failed = [error]
 
     def again() -> T:
-        for error in outcomes:
-            raise error
+        if failed:
+            raise failed.pop()
         return call()
 
     return loop()(again)

@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 #: Longest wait for an answer from Redis, in seconds.
 REDIS_TIMEOUT_SECONDS = 5.0
-#: Redis connections beyond one a slot: the waiting room, tokens, and some air.
+#: Redis connections beyond two a slot, one of them kept: the waiting room, tokens, and some air.
 SPARE_CONNECTIONS = 20
 
 
@@ -36,7 +36,7 @@ class Runtime:
         self._client = connection.connect(
             config.ledger_url,
             timeout_seconds=REDIS_TIMEOUT_SECONDS,
-            max_connections=config.concurrency + SPARE_CONNECTIONS,
+            max_connections=2 * config.concurrency + SPARE_CONNECTIONS,
         )
         self._credentials = credentials.Credentials(config, self._client)
         self._accounts = {each.appid: self._account(each) for each in config.accounts()}

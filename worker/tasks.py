@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 @celery.shared_task(name=broker.DELIVER)
 def deliver(ids: list[str]) -> None:
-    """Look at these requests; when the ledger is away they wait for their next ring."""
+    """Look at these requests and whatever else is queued; without a ledger they are rung again."""
     try:
         runtime.current().deliverer.deliver(ids)
     except errors.LedgerUnavailable as error:

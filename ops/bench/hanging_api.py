@@ -1,9 +1,9 @@
 """Lets WeChat hang under 100,000 queued requests: `python -m ops.bench.hanging_api`.
 
 Each second the broker's lanes, Redis and the workers are looked at, then WeChat answers again.
-Expected: never more than a few doorbells a slot, a few hundred bytes of Redis a request and a few
-MiB a worker more than when it began, then at least 0.9 of a plain batch's rate, which is measured
-before with the same workers, and one session for each fan.
+Expected: a few doorbells a slot, a few hundred bytes of Redis a request and a few MiB a worker more
+than when it began, then at least 0.9 of a plain batch's rate, which is measured before with the
+same workers, and one session for each fan.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from ops.chaos import stack, trial
 from worker.contract import broker, record, request
 from worker.ledger import keys
 
-#: Most doorbells that wait in a lane, for each slot of all workers.
-MOST_MESSAGES_A_SLOT = 4
+#: Most doorbells that come to those of the batch, for each slot of all workers.
+MOST_NEW_MESSAGES_A_SLOT = 4
 #: Most that Redis grows while WeChat hangs, in bytes a queued request, events apart. A call that
 #: hung leaves an attempt and a doubt, and in ten minutes one request in six has such a call.
 MOST_GROWTH_BYTES = 256
@@ -125,10 +125,10 @@ def _judge_hang(
         worker_mib=told(lambda one: one.worker_mib),
     )
     slots = given.workers * given.slots
-    most_messages = max(max(one.batch_messages, one.escalation_messages) for one in samples)
-    judged.at_most("messages_a_slot", round(most_messages / slots, 2), MOST_MESSAGES_A_SLOT)
+    new = growth(lambda one: one.batch_messages + one.escalation_messages) / slots
+    judged.at_most("new_messages_a_slot", round(new, 2), MOST_NEW_MESSAGES_A_SLOT)
     grown = growth(lambda one: one.redis_bytes - one.events_bytes) / given.requests
-    judged.at_most("growth_bytes_a_request", round(grown, 1), MOST_GROWTH_BYTES)
+    judged.at_most("growth_bytes_a_request", round(grown, 1), given.most_growth)
     judged.at_most("worker_growth_mib", round(growth(lambda one: one.worker_mib)), MOST_GROWTH_MIB)
 
 
@@ -156,6 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--requests", type=int, default=100_000)
     parser.add_argument("--hang", type=float, default=600.0, help="seconds, from the first request")
     parser.add_argument("--drained", type=int, default=20_000, help="of the requests, for the rate")
+    parser.add_argument("--most-growth", type=float, default=MOST_GROWTH_BYTES, help="bytes")
     parser.add_argument("--least-share", type=float, default=0.9, help="of the batch's rate")
     parser.add_argument("--workers", type=int, default=4, help="processes")
     parser.add_argument(

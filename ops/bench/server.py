@@ -1,9 +1,9 @@
 """Answers create calls after a set latency, as cheaply as Python can: `python -m ops.bench.server`.
 
 A benchmark must not measure its own server, so this one knows nothing of agents, tokens and limits:
-every call of any path is answered with errcode 0 once `latency` is over. It counts the calls, and
-keeps which fan was given to whom and when the first call for each came. It runs on uvloop, which
-takes a quarter off the cost of an answer.
+create and getsession are answered with success once `latency` is over, token calls at once. It
+counts the calls, and keeps which fan was given to whom and when the first call for each came. It
+runs on uvloop, which takes a quarter off the cost of an answer.
 
 Beside WeChat's paths it has its own: GET `/_bench/counts`, GET `/_bench/arrivals` (first call for
 each fan, in seconds of the Unix clock), POST `/_bench/set` with `{"latency_ms": …}` (a negative one

@@ -928,6 +928,13 @@ def test_without_a_token_it_waits_for_what_the_token_call_said(
     assert world.get(request_id).attempt_count == 0
 
 
+def test_a_worker_without_credentials_leaves_the_others_to_one_that_has_them(world: World) -> None:
+    """Waiting for a token takes no time, so it would drain the lane before anybody could call."""
+    foreign = [world.submit(f"o{n}", appid="wx9", lane="batch").id for n in range(3)]
+    assert world.deliver(*foreign) == 1
+    assert [world.status(each) for each in foreign] == ["waiting", "queued", "queued"]
+
+
 def test_the_request_of_an_account_without_credentials_waits_alone(world: World) -> None:
     """Another worker may have them, so the account is not held."""
     request_id = world.submit(appid="wx9").id

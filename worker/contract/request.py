@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime
 import difflib
-import functools
 import hashlib
 import json
 import re
@@ -174,11 +173,8 @@ class SessionRequest(pydantic.BaseModel):
     @property
     def metadata_json(self) -> str:
         """The metadata as compact JSON; empty when there is none. Redis never re-encodes it."""
-        return "" if self.metadata is None else self._written_metadata
-
-    @functools.cached_property
-    def _written_metadata(self) -> str:
-        """Written when it is checked; what is sent is what was checked."""
+        if self.metadata is None:
+            return ""
         try:
             text = json.dumps(
                 self.metadata, ensure_ascii=False, separators=(",", ":"), allow_nan=False

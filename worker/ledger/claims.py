@@ -88,7 +88,7 @@ class Claim:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
-    """What a doorbell's ids came to: perhaps a claim, and the ids still to do."""
+    """What one step came to: perhaps a claim, and the doorbell's ids still to do."""
 
     claim: Claim | None
     rest: tuple[str, ...]

@@ -13,7 +13,8 @@ import redis.sentinel
 
 from worker.contract import urls
 
-#: A line that was idle for longer is looked at before it is used: the server may have closed it.
+#: A connection that was idle for longer is looked at before it is used: the server may have closed
+#: it.
 TRUSTED_SECONDS = 1.0
 
 
@@ -42,7 +43,7 @@ def connect(url: str, *, timeout_seconds: float, max_connections: int) -> redis.
     return cast(redis.Redis, master)
 
 
-class Lines:
+class KeptConnections:
     """Sends commands over connections that it takes out of a client's pool and keeps.
 
     To borrow a connection from the pool for each command costs more CPU than the command, and all
@@ -55,26 +56,31 @@ class Lines:
 
     def ask(self, *command: str | int | float) -> Any:
         """The answer to one command; raises what redis-py raises."""
-        line = self._take()
+        one = self._take()
         try:
-            line.send_command(*command)
-            return line.read_response()
+            one.send_command(*command)
+            answer = one.read_response()
         except redis.exceptions.ResponseError:
+            self._keep(one)
             raise
         except BaseException:  # its answer may be on the way yet, and is nobody's any more
-            line.disconnect()
+            one.disconnect()
+            self._pool.release(one)  # which asks anew where the master is
             raise
-        finally:
-            self._idle.append((line, time.monotonic()))
+        self._keep(one)
+        return answer
+
+    def _keep(self, one: redis.Connection) -> None:
+        self._idle.append((one, time.monotonic()))
 
     def _take(self) -> redis.Connection:
-        """The line used last, so that few are kept busy and the others are looked at again."""
+        """The connection used last, so that few are kept busy and the others looked at again."""
         while self._idle:
             try:
-                line, used_at = self._idle.pop()
+                one, used_at = self._idle.pop()
             except IndexError:  # another thread was quicker
                 break
             if time.monotonic() - used_at < TRUSTED_SECONDS:
-                return line
-            self._pool.release(line)
+                return one
+            self._pool.release(one)
         return self._pool.get_connection()

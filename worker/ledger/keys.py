@@ -11,7 +11,8 @@ alone. Times are integer milliseconds since 1970.
 | index:<index>            | zset   | ids in that state, scored by submitted_at                  | everybody |
 | events                   | stream | one entry a change of state: id, status, reason            | everybody |
 | due                      | zset   | every live id, scored by when the waiting room must act:   | worker    |
-|                          |        | queued: its deadline; calling: the end of its lease;       |           |
+|                          |        | queued: its deadline, or now when it is to be rung;        |           |
+|                          |        | calling: the end of its lease;                             |           |
 |                          |        | waiting: its deadline, or its own wake time if that is     |           |
 |                          |        | first (it has none in a room)                              |           |
 | room:<appid>:<targets>   | zset   | ids held for the same thing: escalations first, then by    | everybody |

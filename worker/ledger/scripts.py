@@ -59,7 +59,7 @@ class Scripts:
 
     def __init__(self, client: redis.Redis, base: str, *, retention_ms: int, url: str) -> None:
         self._client = client
-        self._lines = connection.Lines(client)
+        self._kept = connection.KeptConnections(client)
         self._base = base
         self._retention_ms = retention_ms
         self._url = url
@@ -78,15 +78,22 @@ class Scripts:
                 return self._ask("EVAL", self._sources[name], arguments)
 
     def _ask(self, command: str, script: str, arguments: Sequence[Argument]) -> Any:
-        return self._lines.ask(command, script, 1, self._base, self._retention_ms, *arguments)
+        return self._kept.ask(command, script, 1, self._base, self._retention_ms, *arguments)
 
     def run_many(self, name: str, calls: Sequence[Sequence[Argument]]) -> list[Any]:
         """Run one script once for each of `calls`, in one round trip; answers in their order."""
         with self.reaching():
             answers = self._pipeline(name, calls)
-            if any(isinstance(each, redis.exceptions.NoScriptError) for each in answers):
+            missed = [
+                place
+                for place, each in enumerate(answers)
+                if isinstance(each, redis.exceptions.NoScriptError)
+            ]
+            if missed:  # not all, where another client brought the script meanwhile
                 self._client.script_load(self._sources[name])
-                answers = self._pipeline(name, calls)
+                again = self._pipeline(name, [calls[place] for place in missed])
+                for place, answer in zip(missed, again, strict=True):
+                    answers[place] = answer
         refusals = [each for each in answers if isinstance(each, redis.exceptions.RedisError)]
         if refusals:
             if _is_bug(refusals[0]):

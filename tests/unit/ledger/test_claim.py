@@ -304,3 +304,23 @@ def test_a_broken_record_stops_nobody(stage: stages.Stage) -> None:
     assert stage.claim(request_id).id == request_id
     assert stage.reader.oddities()["broken_record"] >= 1
     stage.client.delete(stage.keys.request("broken"))
+
+
+def test_a_record_of_another_kind_stops_nobody(stage: stages.Stage) -> None:
+    """Whatever hand wrote it: it is counted and left out."""
+    stage.client.set(stage.keys.request("broken"), "a string")
+    stage.client.zadd(stage.keys.index(record.Status.QUEUED, "batch"), {"broken": 1})
+    request_id = stage.submit(lane="batch").id
+    assert stage.claim().id == request_id
+    assert stage.reader.oddities()["broken_record"] >= 1
+    stage.client.delete(stage.keys.request("broken"))
+
+
+def test_an_index_that_is_wrong_is_put_right_by_the_claim(stage: stages.Stage) -> None:
+    """Else a slot would find the same one at the head of its lane for ever."""
+    done = stage.submit("oDONE").id
+    stage.finish(done, "created")
+    stage.client.zadd(stage.keys.index(record.Status.QUEUED, "batch"), {done: 1})
+    taken = stage.ledger.claim([], "w1")
+    assert (taken.claim, taken.has_more) == (None, False)
+    stage.check()

@@ -7,7 +7,7 @@ import redis
 
 from tests.unit.ledger import stage as stages
 from worker import errors
-from worker.ledger import receipts, scripts
+from worker.ledger import ledger, receipts, scripts
 
 URL = "redis://:p@ss/w0rd@ledger.example:6379/0"
 
@@ -20,6 +20,25 @@ def test_many_scripts_survive_a_server_that_forgot_them(stage: stages.Stage) -> 
     written = stage.ledger.submit_many([(stage.wish(f"o{n}"), f"i{n}") for n in range(3)])
     assert all(isinstance(each, receipts.Receipt) for each in written)
     stage.check()
+
+
+def test_what_was_done_before_a_script_was_missed_is_not_done_again(
+    stage: stages.Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another client brought the script in the middle: only what was missed is sent again."""
+    send, sent = scripts.Scripts._pipeline, []
+
+    def missing_the_first(self: scripts.Scripts, name: str, calls: list[object]) -> list[object]:
+        sent.append(len(calls))
+        answers = send(self, name, calls[1:] if len(sent) == 1 else calls)  # type: ignore[arg-type]
+        return [E.NoScriptError("no script"), *answers] if len(sent) == 1 else answers
+
+    stage.submit("oWARM")
+    monkeypatch.setattr(scripts.Scripts, "_pipeline", missing_the_first)
+    monkeypatch.setattr(ledger, "WISHES_A_SCRIPT", 1)
+    written = stage.ledger.submit_many([(stage.wish(f"o{n}"), f"i{n}") for n in range(3)])
+    assert [each.how for each in written] == ["new"] * 3  # type: ignore[union-attr]
+    assert sent == [3, 1]
 
 
 @pytest.mark.parametrize(

@@ -106,8 +106,9 @@ local function claim_next(first)
       local oldest = redis.call('ZRANGE', index, 0, 0)[1]
       if not oldest then return nil end
       local rec = load(oldest)
-      if not rec then redis.call('ZREM', index, oldest) end
-      local taken = rec and try(rec)
+      local is_queued = rec and rec.status == 'queued'
+      if not is_queued then redis.call('ZREM', index, oldest) end -- whatever hand put it there
+      local taken = is_queued and try(rec)
       if taken then return taken end
     end
     has_more = 1

@@ -32,11 +32,11 @@ local FINAL = { created = true, already_served = true, failed = true, expired = 
 local function count(name) redis.call('HINCRBY', BASE .. 'counters', name, 1) end
 
 local function load(id)
-  local v = redis.call('HMGET', record_key(id), 'status', 'reason', 'lane', 'submitted_at', 'appid',
+  local v = redis.pcall('HMGET', record_key(id), 'status', 'reason', 'lane', 'submitted_at', 'appid',
     'openid', 'deadline_at', 'fence', 'updated_at', 'cancel', 'calling', 'targets', 'kept_until', 'out',
     'attempts', 'calls', 'crashes', 'holder')
-  if not v[1] then return nil end
-  if not (v[3] and v[4] and v[5] and v[6] and v[7] and v[9] and v[12]) then -- not written by us
+  if not (v.err or v[1]) then return nil end
+  if v.err or not (v[3] and v[4] and v[5] and v[6] and v[7] and v[9] and v[12]) then -- not written by us
     count('broken_record')
     return nil
   end
