@@ -77,6 +77,11 @@ def _cpu(turns: Mapping[str, Sequence[race.Turn]]) -> Iterator[Verdict]:
         )
         name = "CPU of the workers a session, batch : bare"
         yield _at_most(name, _MOST_CPU, ratio.median, ratio.told(2))
+        whole = spread.of_ratios(
+            (turn.worker_cpu_ms + turn.valkey_cpu_ms for turn in turns["batch"]),
+            (turn.worker_cpu_ms for turn in turns["bare"]),
+        )
+        yield _at_most("the same with Valkey's", _MOST_CPU, whole.median, whole.told(2))
 
 
 def _latencies(measured: latency.Latencies) -> Iterator[Verdict]:

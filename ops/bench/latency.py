@@ -9,13 +9,15 @@ from __future__ import annotations
 import dataclasses
 import time
 
-from ops.bench import serving
+from ops.bench import race, serving
 from ops.bench.contenders import contender, entries, ours
 from ops.chaos import trial
 from worker.contract import request
 
 #: Time between two submits, in seconds.
 SPACE_SECONDS = 0.05
+#: The server is asked who arrived only after so long: to tell takes it some ms.
+_AFTER_SECONDS = 1.0
 #: Batch requests that must be under way before a person comes.
 _WARM = 500
 _PATIENCE_SECONDS = 60.0
@@ -52,7 +54,13 @@ def _under_load(one: ours.Ours, server: serving.Server, *, batch: int) -> list[f
         seconds=_PATIENCE_SECONDS,
         what="a batch is under way",
     )
-    return _submit_apart(one, server, one.sessions)
+    latencies = _submit_apart(one, server, one.sessions)
+    under_way = {each["openid"] for each in wishes}
+    arrivals = server.arrivals()
+    last_of_batch = max(at for openid, at in arrivals.items() if openid in under_way)
+    if last_of_batch < max(at for openid, at in arrivals.items() if openid not in under_way):
+        raise race.WorkNotDone("the batch was over before the last escalation came")
+    return latencies
 
 
 def _submit_apart(one: ours.Ours, server: serving.Server, count: int) -> list[float]:
@@ -63,6 +71,8 @@ def _submit_apart(one: ours.Ours, server: serving.Server, count: int) -> list[fl
         sent_at[openid] = time.time()
         one.producer.submit(wish)
         time.sleep(max(0.0, sent_at[openid] + SPACE_SECONDS - time.time()))
+
+    time.sleep(_AFTER_SECONDS)
 
     def arrived() -> dict[str, float]:
         arrivals = server.arrivals()

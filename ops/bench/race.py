@@ -64,9 +64,7 @@ def start(one: contender.Contender, field: contender.Field) -> None:
     one.prepare(field)
     one.launch(field)
     _take_turn(one, field.server, one.warm_up)
-    for tree in one.workers:  # by now they have all the children that they keep
-        for pid in tree.pids():
-            field.some.watch(pid)
+    one.guard_by(field.some)  # by now they have all the children that they keep
 
 
 def run(

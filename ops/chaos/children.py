@@ -138,6 +138,8 @@ class Children:
         for child in reversed(self._started):
             if child.is_running:
                 child.kill()
+            else:
+                self.forget(child.pid)
         assert self._guard.stdin is not None  # noqa: S101 - it was made with a pipe
         self._guard.stdin.close()
         self._guard.wait(END_SECONDS)

@@ -91,6 +91,12 @@ class Contender(abc.ABC):
         for worker in self.workers:
             worker.thaw()
 
+    def guard_by(self, some: children.Children) -> None:
+        """Have its workers' children end with ours, until they are ended here."""
+        for pid in (pid for worker in self.workers for pid in worker.pids()):
+            some.watch(pid)
+            self._end.callback(some.forget, pid)
+
     def close(self) -> None:
         """End its processes."""
         self.discard()
