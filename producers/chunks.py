@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from producers import failures, link
 from worker import errors
 from worker.contract import record, request
-from worker.ledger import ledger, receipts
+from worker.ledger import receipts, request_ids
 
 #: How many requests one round trip writes.
 SIZE = 500
@@ -35,7 +35,7 @@ class _Chunk:
         self.is_over = False
         self._checked = [_checked_or_error(wish) for wish in wishes]
         good = [wish for wish in self._checked if not isinstance(wish, request.InvalidRequest)]
-        self.ids = ledger.new_ids(len(good))
+        self.ids = request_ids.new_ids(len(good))
         self._good = list(zip(good, self.ids, strict=True))
         self._end = current.begin(lambda: current.ledger.submit_many(self._good))
 

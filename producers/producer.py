@@ -19,7 +19,7 @@ from typing import Any
 from producers import chunks, failures, link
 from worker import errors
 from worker.contract import record, request, settings
-from worker.ledger import ledger, reader, receipts
+from worker.ledger import reader, receipts, request_ids
 
 #: Shortest and longest pause between two looks of `wait`, in seconds.
 _FIRST_LOOK_SECONDS, _LAST_LOOK_SECONDS = 0.05, 1.0
@@ -82,7 +82,7 @@ class SessionProducer:
         """
         until = time.monotonic() + self._config.submit_timeout_seconds
         checked = chunks.checked(fields if wish is None else wish)
-        request_id = ledger.new_id() if id is None else _checked_id(id)
+        request_id = request_ids.new_id() if id is None else _checked_id(id)
         current = self._link()
         try:
             receipt = current.write(lambda: current.ledger.submit(checked, request_id))

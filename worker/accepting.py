@@ -9,6 +9,7 @@ from typing import Any
 from worker import retry
 from worker.contract import request
 from worker.ledger import ledger as ledgers
+from worker.ledger import request_ids
 
 #: How long to try while the ledger is away before the message goes back to its queue, in seconds.
 LEDGER_SECONDS = 10.0
@@ -32,7 +33,7 @@ def accept(
         given = {name: value for name, value in fields.items() if value is not None}
         wish = request.SessionRequest.parse({"key": task_id, "lane": lane, **given})
         write = retry.reaching_ledger(LEDGER_SECONDS)
-        return write(ledger.submit, wish, ledgers.new_id()).id
+        return write(ledger.submit, wish, request_ids.new_id()).id
     except request.InvalidRequest as error:
         refuse(json.dumps(fields).encode(), queue, str(error))
         return None

@@ -22,7 +22,7 @@ SPREAD_SECONDS = 5.0
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status 1 when a figure is missed; the naive task has none to reach."""
+    """Exit status 1 when a figure is missed; the usual Celery task has none to reach."""
     given = _parser().parse_args(arguments)
     trial.show_settings(given)
     with trial.ended_by_signals():
@@ -33,19 +33,19 @@ def main(arguments: list[str] | None = None) -> int:
         judged.at_most("first_session_after_s", ours.first_seconds, most_seconds)
         spread_seconds = round(ours.last_seconds - ours.first_seconds, 3)
         judged.at_most("last_one_later_by_s", spread_seconds, SPREAD_SECONDS + given.slack)
-        if given.naive:
+        if given.usual:
             with coming_back.away(given) as running:
-                _show_naive(_play_naive(running, given))
+                _show_usual(_play_usual(running, given))
     return judged.exit_status
 
 
-def _play_naive(running: stack.Stack, given: argparse.Namespace) -> coming_back.Story:
+def _play_usual(running: stack.Stack, given: argparse.Namespace) -> coming_back.Story:
     broker = running.environment["KF_REDIS_URL"]
     command = [sys.executable, "-m", "celery", "-A", "ops.bench.peers.celery_app", "worker"]
     command += ["--pool", "threads", "--concurrency", str(given.slots)]
     environment = children.environment(CELERY_BROKER_URL=broker)
     for _ in range(given.workers):
-        running.children.start("naive", command, environment)
+        running.children.start("usual", command, environment)
     token = f"access_token={scenario.FIXED_TOKEN}"
     url = f"{running.simulator.url}{scenario.CREATE_PATH}?{token}"
 
@@ -62,19 +62,19 @@ def _play_naive(running: stack.Stack, given: argparse.Namespace) -> coming_back.
     )
 
 
-def _show_naive(naively: coming_back.Story) -> None:
+def _show_usual(usual: coming_back.Story) -> None:
     trial.show(
-        naive_sessions=naively.sessions,
-        naive_calls_a_session=round(naively.calls_a_session, 2),
-        naive_first_session_s=naively.first_seconds,
-        naive_last_session_s=naively.last_seconds,
+        usual_sessions=usual.sessions,
+        usual_calls_a_session=round(usual.calls_a_session, 2),
+        usual_first_session_s=usual.first_seconds,
+        usual_last_session_s=usual.last_seconds,
     )
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = coming_back.parser("returning_agent")
     parser.add_argument(
-        "--naive", action=argparse.BooleanOptionalAction, default=True, help="measure it too"
+        "--usual", action=argparse.BooleanOptionalAction, default=True, help="measure it too"
     )
     return parser
 

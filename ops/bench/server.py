@@ -66,7 +66,6 @@ class Book:
             "reads": self.reads,
             "fans": len(self.given),
             "doubled": self.doubled,
-            "hanging": len(self.hanging),
         }
 
 

@@ -9,9 +9,9 @@ import datetime
 
 from ops.chaos import stack, trial
 from worker.contract import errcodes, record, request, settings
-from worker.ledger import claims, ledger
+from worker.ledger import claims, ledger, request_ids
 
-#: How many requests one round trip writes, and one doorbell carries.
+#: How many requests one round trip writes, and how many ids are claimed at a time.
 _CHUNK = 1000
 _HOLDER = "bench"
 
@@ -26,7 +26,7 @@ def submit(
     book: ledger.Ledger, fans: range, *, appid: str = trial.APPID, ttl_seconds: float = 36_000
 ) -> list[str]:
     """Submit a request for each of these fans; their ids."""
-    pairs = [(_wish(number, appid, ttl_seconds), ledger.new_id()) for number in fans]
+    pairs = [(_wish(number, appid, ttl_seconds), request_ids.new_id()) for number in fans]
     for at in range(0, len(pairs), _CHUNK):
         book.submit_many(pairs[at : at + _CHUNK])
     return [request_id for _, request_id in pairs]

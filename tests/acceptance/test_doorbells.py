@@ -10,7 +10,7 @@ import celery
 from ops.chaos import lost_doorbells, stack, trial
 from tests.acceptance import books, conftest
 from worker.contract import broker, record, request
-from worker.ledger import ledger
+from worker.ledger import request_ids
 
 S = record.Status
 
@@ -49,7 +49,9 @@ def test_stale_doorbells_do_not_hold_up_a_worker_with_few_slots(
     shop = deploy(valkey, concurrency=1)
     app = celery.Celery(broker=shop.valkey.url)
     for _ in range(200):
-        app.send_task(broker.DELIVER, [[ledger.new_id()]], queue=shop.queue(request.Lane.BATCH))
+        app.send_task(
+            broker.DELIVER, [[request_ids.new_id()]], queue=shop.queue(request.Lane.BATCH)
+        )
     app.close()
     shop.client.delete(f"_kombu.binding.{shop.queue(request.Lane.BATCH)}")
     shop.start_worker()

@@ -11,7 +11,7 @@ import pytest
 from ops.chaos import stack, trial
 from tests.acceptance import books, conftest, processes
 from worker.contract import record, request
-from worker.ledger import ledger
+from worker.ledger import request_ids
 
 S = record.Status
 
@@ -113,7 +113,7 @@ def test_a_bad_request_lies_on_the_dead_list_with_its_error(shop: processes.Depl
 
 def test_a_plain_client_rings_the_doorbell(shop: processes.Deployment) -> None:
     """`kfsession.deliver` takes ids; one that is unknown is counted and harms nothing."""
-    request_id, unknown = shop.submit(trial.openid(1)), ledger.new_id()
+    request_id, unknown = shop.submit(trial.openid(1)), request_ids.new_id()
     ring = {"name": "kfsession.deliver", "queue": shop.queue(request.Lane.BATCH)}
     send(shop, {**ring, "args": [[unknown, request_id]]}, {**ring, "kwargs": {"ids": [unknown]}})
     assert shop.outcome(request_id).status is S.CREATED

@@ -44,7 +44,7 @@ TRIALS = {
     # Each slot may waste one first call, so there are few of them; CI judges counts, not speed.
     "ops.bench.returning_agent": (
         *("--fans", "40", "--away", "2", "--presence-seconds", "1"),
-        *("--slots", "2", "--latency-ms", "10", "--no-naive", "--slack", "30"),
+        *("--slots", "2", "--latency-ms", "10", "--no-usual", "--slack", "30"),
     ),
     "ops.bench.little_room": (
         *("--fans", "20", "--away", "2", "--presence-seconds", "1", "--slots", "2"),

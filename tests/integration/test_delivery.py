@@ -13,7 +13,7 @@ import pytest
 from ops.simulator import running, scenario
 from worker import runtime
 from worker.contract import broker, record, request, settings
-from worker.ledger import ledger, reader
+from worker.ledger import reader, request_ids
 
 S = record.Status
 
@@ -41,7 +41,7 @@ class Shop:
     def submit(self, fan: str, agent: str = "anna@shop", **fields: Any) -> str:
         openid = f"{fan}_{self.mark}"
         wish = request.SessionRequest.parse({"openid": openid, "kf_account": agent, **fields})
-        return self.parts.ledger.submit(wish, ledger.new_id()).id
+        return self.parts.ledger.submit(wish, request_ids.new_id()).id
 
     def deliver(self, *ids: str) -> None:
         self.parts.deliverer.deliver(ids)

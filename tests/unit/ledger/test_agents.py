@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.ledger import stage as stages
 from tests.unit.ledger.stage import AGENT, APPID, OTHER
-from worker.ledger import claims, ledger
+from worker.ledger import claims, request_ids
 
 #: Agents by their state in the tables: whoever is `free` has 8 of 10 places left.
 A, B, C = "a@x", "b@x", "c@x"
@@ -181,7 +181,7 @@ def fill(stage: stages.Stage) -> list[claims.Claim]:
     """Claims for as many further fans as the agent can take now."""
     taken = []
     while True:
-        request_id = stage.submit(f"o{ledger.new_id()}").id
+        request_id = stage.submit(f"o{request_ids.new_id()}").id
         claim = stage.take(request_id).claim
         if claim is None:
             stage.ledger.cancel(request_id)  # or the next ones would stand behind it

@@ -12,7 +12,7 @@ import pytest
 from tests.unit.ledger import stage as stages
 from tests.unit.ledger.stage import APPID, FAN, OTHER
 from worker.contract import record, request
-from worker.ledger import ledger, receipts, scripts
+from worker.ledger import ledger, receipts, request_ids, scripts
 
 
 def test_a_new_request_stands_in_its_lane_and_is_due_at_its_deadline(stage: stages.Stage) -> None:
@@ -375,11 +375,11 @@ def test_what_a_producer_wrote_stays_its_own_among_many(stage: stages.Stage) -> 
 
 def test_ids_made_together_keep_their_order() -> None:
     """So the rows of a file are served in their order; later ones sort behind them."""
-    ids = ledger.new_ids(500)
+    ids = request_ids.new_ids(500)
     assert ids == sorted(set(ids))
-    assert ledger.new_ids(0) == []
+    assert request_ids.new_ids(0) == []
     ends = time.monotonic() + 5
-    while (later := ledger.new_id())[:10] == ids[0][:10]:
+    while (later := request_ids.new_id())[:10] == ids[0][:10]:
         assert time.monotonic() < ends
     assert later > ids[-1]
 
@@ -388,14 +388,14 @@ def test_an_id_tells_when_it_was_made() -> None:
     """As in every release: its first 48 bits are the milliseconds since 1970."""
     before_ms = time.time_ns() // 1_000_000
     number = 0
-    for digit in ledger.new_id():
+    for digit in request_ids.new_id():
         number = number * 32 + "0123456789abcdefghjkmnpqrstvwxyz".index(digit)
     assert before_ms <= number >> 52 <= time.time_ns() // 1_000_000
 
 
 def test_ids_sort_by_time_and_differ() -> None:
     """20 characters of the ids' alphabet, so that doorbells may carry them."""
-    ids = [ledger.new_id() for _ in range(1000)]
+    ids = [request_ids.new_id() for _ in range(1000)]
     assert len(set(ids)) == 1000
     assert all(len(each) == 20 and each.isalnum() and each == each.lower() for each in ids)
     assert [each[:8] for each in ids] == sorted(each[:8] for each in ids)

@@ -11,7 +11,7 @@ from producers import chunks, failures, link, producer
 from tests.unit.producers import conftest
 from worker import errors
 from worker.contract import request, settings
-from worker.ledger import ledger, reader, receipts
+from worker.ledger import ledger, reader, receipts, request_ids
 
 WISH = {"openid": "o1", "kf_account": "a@b", "appid": "wx1"}
 ESCALATION, BATCH = request.Lane.ESCALATION, request.Lane.BATCH
@@ -48,7 +48,7 @@ def test_an_unknown_field_names_the_nearest_one(producing: producer.SessionProdu
 
 
 def test_a_lost_submit_is_sent_again_under_its_id(producing: producer.SessionProducer) -> None:
-    request_id = ledger.new_id()
+    request_id = request_ids.new_id()
     assert producing.submit(WISH, id=request_id).how == "new"
     assert producing.submit(WISH, id=request_id) == receipts.Receipt(
         id=request_id, status=producer.record.Status.QUEUED, how="repeated"
