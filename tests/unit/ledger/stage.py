@@ -47,6 +47,7 @@ class Stage:
         self.reader = reader.Reader(client, prefix)
         self.keys = keys.Keys(prefix)
         self._ids = iter(range(10**6))
+        self._newest_reading_ms = 0
 
     # -- a request's way ----------------------------------------------------------------------
 
@@ -166,7 +167,10 @@ class Stage:
         )
 
     def reading_of(self, appid: str, seconds_ago: float = 0) -> accounts.Reading:
-        began_ms = round((self.now() - seconds_ago) * 1000)
+        began_ms = math.floor((self.now() - seconds_ago) * 1000)
+        while not seconds_ago and began_ms <= self._newest_reading_ms:  # no two begin together
+            began_ms = math.floor(self.now() * 1000)
+        self._newest_reading_ms = max(began_ms, self._newest_reading_ms)
         return accounts.Reading(appid=appid, began_ms=began_ms)
 
     def watch(self, limit: int = 10) -> list[str]:
