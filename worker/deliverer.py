@@ -116,6 +116,8 @@ class Deliverer:
             with contextlib.suppress(errors.LedgerUnavailable):
                 self._ledger.count("delivery_crashed")
         settlement = _settlement(ask, verdict)
+        # Decided once: a settle that is sent again must find what the first try may have taken.
+        takes_next = claim.appid in self._accounts and not self._is_over(turn)
         taken = self._reach(
             ask.claim.lease_ends,
             lambda again: self._ledger.settle(
@@ -124,8 +126,7 @@ class Deliverer:
                 rest,
                 turn.holder,
                 rest_seconds=turn.rest_seconds,
-                # Sent again it must be the same: the first try may have taken one.
-                take_next=claim.appid in self._accounts and (again or not self._is_over(turn)),
+                take_next=takes_next,
                 again=again,
             ),
         )

@@ -1198,6 +1198,36 @@ def test_a_chunk_longer_than_a_script_looks_at_is_worked_through(world: World) -
     assert world.reader.oddities() == {"doorbell_unknown_id": 1}
 
 
+@pytest.mark.parametrize("stops", ["before the settle", "before it is sent again"])
+def test_a_settle_sent_again_takes_the_next_request_as_the_first_try_did(
+    world: World, monkeypatch: pytest.MonkeyPatch, stops: str
+) -> None:
+    """What the first try took would wait for its lease to end, with a doubt about its fan."""
+    settle, asked = world.ledger.settle, []
+    first, second = (world.submit(f"o{n}", lane="batch").id for n in range(2))
+
+    def lost_at_first(*args: Any, take_next: bool, **kwargs: Any) -> claims.Taken:
+        asked.append(take_next)
+        taken = settle(*args, take_next=take_next, **kwargs)
+        if len(asked) > 1:
+            return taken
+        world.stopping.set()
+        raise errors.LedgerUnavailable("redis://h", "reset", maybe_written=True)
+
+    def opens() -> int:
+        if stops == "before the settle":
+            world.stopping.set()
+        return 0
+
+    world.wechat.creates = [opens]
+    monkeypatch.setattr(world.ledger, "settle", lost_at_first)
+    world.deliver(first)
+    assert asked[0] == asked[1] == (stops == "before it is sent again")
+    assert world.status(first) == "created"
+    assert world.status(second) == "queued", "whoever took it gave it back"
+    assert world.doubt("o1") is None
+
+
 def test_a_stale_holder_writes_nothing_and_says_so(world: World) -> None:
     """The lease ran out during the call and another worker took over."""
     request_id = world.submit().id
