@@ -1,4 +1,5 @@
--- Remove final records whose time has come, with all their traces. ARGV: retention, limit. Returns how many.
+-- Remove final records whose time has come, with all their traces; events go at the same age.
+-- ARGV: retention, limit. Returns how many records went.
 local ids = redis.call('ZRANGEBYSCORE', BASE .. 'retention', '-inf', NOW, 'LIMIT', 0, tonumber(ARGV[2]))
 for _, id in ipairs(ids) do
   local rec = load(id)
@@ -9,4 +10,5 @@ for _, id in ipairs(ids) do
     redis.call('DEL', record_key(id))
   end
 end
+redis.call('XTRIM', BASE .. 'events', 'MINID', '~', string.format('%.0f', NOW - RETENTION_MS))
 return #ids
