@@ -8,9 +8,9 @@ import random
 import urllib.parse
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from ops.simulator import book, calls, faults, names, quota, replies, scenario, tokens, world
+from ops.simulator import bends, book, calls, faults, names, quota, replies, scenario, tokens, world
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,14 @@ class _Course:
     appid: str = ""
     openid: str = ""
     kf_account: str = ""
-    errcode: int | None = 0
-    fault: faults.Fault | None = None
+    errcode: int = 0
+    fault: bends.Fault | None = None
     opened: bool = False
+
+    @property
+    def told_errcode(self) -> int | None:
+        """What the client learns of the errcode."""
+        return self.errcode if self.fault is None or self.fault.is_told else None
 
 
 class Api:
@@ -40,6 +45,7 @@ class Api:
     def __init__(self, chosen: scenario.Scenario, clock: Callable[[], float]) -> None:
         self.chosen = chosen
         self.clock = clock
+        self._ok = replies.Reply(replies.OK, 200, chosen.content_type)
         # Not for secrets: rids and latencies are the same for the same seed.
         self._random = random.Random(chosen.seed)  # noqa: S311
         self.reset()
@@ -61,7 +67,7 @@ class Api:
 
     def set_faults(self, chosen: scenario.Faults) -> None:
         """From now on, these chances."""
-        self._faults = chosen
+        self._struck_paths = frozenset(chosen.paths)
         self._chances = faults.chances(chosen)
 
     def latency_seconds(self) -> float:
@@ -76,9 +82,9 @@ class Api:
         try:
             said = self._ask(request, path, query_text, course)
         except replies.Refused as refused:
-            course.errcode, course.opened = refused.errcode, False
-            said = {"errcode": refused.errcode, "errmsg": self._errmsg(refused)}
-        reply = self._bend(said, course)
+            course.errcode = refused.errcode
+            said = self._refusal(refused)
+        reply = self._reply(said, course)
         self.book.write(
             book.Entry(
                 at=round(self.clock() * 1000),
@@ -87,8 +93,8 @@ class Api:
                 appid=course.appid,
                 openid=course.openid,
                 kf_account=course.kf_account,
-                errcode=course.errcode,
-                fault=course.fault.value if course.fault else None,
+                errcode=course.told_errcode,
+                fault=course.fault.name if course.fault else None,
                 opened=course.opened,
             )
         )
@@ -114,33 +120,38 @@ class Api:
         course.openid, course.kf_account = asked.told("openid"), asked.told("kf_account")
         if call.is_token:
             course.appid = asked.told("appid")
-            return self._tokens_call(call, asked)
+            return self._tokens_call(call, replace(asked, appid=course.appid), course)
         if errcode := self.accounts[course.appid].errcode:
             raise replies.Refused(errcode)
         self.quotas[course.appid].spend(path)
         return self._struck(call, asked, course)
 
-    def _tokens_call(self, call: calls.Call, asked: calls.Asked) -> dict[str, object]:
-        account = self.accounts.get(asked.told("appid"))
+    def _tokens_call(
+        self, call: calls.Call, asked: calls.Asked, course: _Course
+    ) -> dict[str, object]:
+        account = self.accounts.get(asked.appid)
         if account is not None and account.token_errcode:
             raise replies.Refused(account.token_errcode)
-        return call.handle(self, asked).payload
+        return self._struck(call, asked, course)
 
     def _struck(self, call: calls.Call, asked: calls.Asked, course: _Course) -> dict[str, object]:
         """Do what was asked, unless a fault strikes first."""
         course.fault, errcode = self._fault(asked)
         if errcode:
             raise replies.Refused(errcode)
+        if course.fault is not None and course.fault.kills_tokens:
+            raise replies.Refused(self.tokens.kill(asked.appid))
         if course.fault is not None and not course.fault.is_done:
             return {}
         done = call.handle(self, asked)
         course.opened = done.opened
         return done.payload
 
-    def _fault(self, asked: calls.Asked) -> tuple[faults.Fault | None, int]:
+    def _fault(self, asked: calls.Asked) -> tuple[bends.Fault | None, int]:
         """The fault that strikes this call, and the errcode that the fan's name stands for."""
-        openid = asked.told("openid")
-        who = openid if asked.is_create else f"{asked.path}/{openid or asked.told('kf_account')}"
+        who = openid = asked.told("openid")
+        if not asked.is_create:
+            who = f"{asked.path}/{openid or asked.told('kf_account') or asked.told('appid')}"
         key = (asked.appid, asked.path, who)
         number = self._asked[key]
         self._asked[key] += 1
@@ -150,42 +161,37 @@ class Api:
                 return None, plan.errcode
             if plan.fault is not None and number < plan.times:
                 return plan.fault, 0
-        if asked.path not in self._faults.paths:
+        if asked.path not in self._struck_paths:
             return None, 0
         return faults.draw(self._chances, self.chosen.seed, who, number), 0
 
     # The reply -----------------------------------------------------------------------------------
 
-    def _bend(self, said: dict[str, object], course: _Course) -> replies.Reply:
-        """The reply as it goes out; a fault leaves its mark on reply and course."""
-        manner = replies.Manner.WHOLE
-        match course.fault:
-            case None:
-                pass
-            case faults.Fault.BUSY | faults.Fault.LIED:
-                course.errcode = -1
-                said = {"errcode": -1, "errmsg": self._errmsg(replies.Refused(-1))}
-            case faults.Fault.DRIP:
-                manner = replies.Manner.DRIP
-            case faults.Fault.HTML_502:
-                course.errcode = None
-                return replies.Reply(replies.HTML_502, 502, "text/html")
-            case faults.Fault.CUT_BEFORE | faults.Fault.CUT_AFTER:
-                course.errcode = None
-                return replies.Reply(manner=replies.Manner.CUT)
-            case faults.Fault.HANG:
-                course.errcode = None
-                return replies.Reply(manner=replies.Manner.HANG)
-            case faults.Fault.GARBAGE:
-                course.errcode = None
-                return replies.Reply(replies.GARBAGE)
-            case faults.Fault.HUGE:
-                course.errcode = None
-                return replies.Reply(replies.huge())
-        if self.chosen.errcode_as_text and "errcode" in said:
+    def _reply(self, said: dict[str, object], course: _Course) -> replies.Reply:
+        """The reply as it goes out, bent where a fault strikes."""
+        if course.fault is not None:
+            said = self._bent(said, course.fault, course)
+        if self.chosen.errcode_as_text and isinstance(said.get("errcode"), int):
             said = {**said, "errcode": str(said["errcode"])}
-        body = replies.OK if said is calls.OK else replies.dump(said)
-        return replies.Reply(body, 200, self.chosen.content_type, manner)
+        if said is calls.OK:
+            reply = self._ok
+        else:
+            reply = replies.Reply(replies.dump(said), 200, self.chosen.content_type)
+        if course.fault is None or course.fault.sends is None:
+            return reply
+        return course.fault.sends(reply)
+
+    def _bent(
+        self, said: dict[str, object], fault: bends.Fault, course: _Course
+    ) -> dict[str, object]:
+        errcode = fault.tells(course.errcode) if fault.tells else course.errcode
+        if errcode != course.errcode:
+            course.errcode = errcode
+            said = self._refusal(replies.Refused(errcode))
+        return said if fault.says is None else fault.says(said)
+
+    def _refusal(self, refused: replies.Refused) -> dict[str, object]:
+        return {"errcode": refused.errcode, "errmsg": self._errmsg(refused)}
 
     def _errmsg(self, refused: replies.Refused) -> str:
         self._replies += 1

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import urllib.parse
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
-from ops.simulator import api, names, replies, scenario, tables, world
+from ops.simulator import api, bends, names, replies, scenario, tables, world
 
 PREFIX = "/_simulator"
 
@@ -127,7 +127,8 @@ def _close(of: api.Api, given: tables.Table) -> Answer:
 def _faults(of: api.Api, given: tables.Table) -> Answer:
     chosen = scenario.read_faults(given)
     of.set_faults(chosen)
-    return {"faults": asdict(chosen)}
+    chances = {name: chosen.chances.get(name, 0.0) for name in bends.TABLE}
+    return {"faults": {**chances, "errcodes": {**chosen.errcodes}, "paths": chosen.paths}}
 
 
 def _accounts(of: api.Api, given: tables.Table) -> Answer:
@@ -164,7 +165,11 @@ CONTROLS = {
     ),
     f"POST {PREFIX}/waiting": _Control("let fans wait", _waiting, '{"openids", "appid"?}'),
     f"POST {PREFIX}/close": _Control("end a fan's session", _close, '{"openid", "appid"?}'),
-    f"POST {PREFIX}/faults": _Control("set all fault chances", _faults, '{"busy": 0.1, …}'),
+    f"POST {PREFIX}/faults": _Control(
+        "set all fault chances",
+        _faults,
+        '{"busy": 0.1, …, "errcodes"?: {"45011": 0.1, …}, "paths"?}',
+    ),
     f"POST {PREFIX}/accounts": _Control(
         "let all calls of an account answer a code",
         _accounts,

@@ -1,7 +1,8 @@
 """Receives the name of a fan or an agent and hands on how WeChat treats them.
 
 Steering without a scenario: FANS and AGENTS are the whole table; the first row that matches counts,
-everything else is ordinary. N is a number; in a fan's name it may be left out and is 1 then.
+everything else is ordinary. N is a number; in a fan's name it may be left out and is 1 then. Each
+fault has its fans: N stands behind the first word of its name.
 GET /_simulator/names serves the same table.
 """
 
@@ -12,7 +13,7 @@ import functools
 import re
 from dataclasses import dataclass
 
-from ops.simulator import faults
+from ops.simulator import bends
 
 #: An openid as WeChat writes it; anything else answers 40003.
 OPENID = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -38,7 +39,7 @@ class Presence(enum.Enum):
 class FanPlan:
     """How one fan's create calls go: `fault` for the first `times` of them."""
 
-    fault: faults.Fault | None = None
+    fault: bends.Fault | None = None
     times: int = 0
     #: Answered in place of asking the world; 0 is none.
     errcode: int = 0
@@ -65,61 +66,38 @@ class Row:
     pattern: re.Pattern[str]
     example: str
     does: str
-    fault: faults.Fault | None = None
+    fault: bends.Fault | None = None
 
 
-def _row(
-    name: str, pattern: str, example: str, does: str, fault: faults.Fault | None = None
-) -> Row:
-    return Row(name, re.compile(pattern), example, does, fault)
+def _row(name: str, pattern: str, example: str, does: str) -> Row:
+    return Row(name, re.compile(pattern), example, does)
 
 
-_F = faults.Fault
+def _fault_row(fault: bends.Fault) -> Row:
+    first, *rest = fault.name.split("_")
+    name, pattern = ("_".join([first + n, *rest, ""]) for n in ("N", r"(\d{0,4})"))
+    does = f"{fault.does}, N times"
+    return Row(f"{name}…", re.compile(pattern), f"{fault.name}_1", does, fault)
+
+
+def _fault_rows() -> list[Row]:
+    """One a fault; drip_head before drip, whose pattern matches it too."""
+    first = sorted(bends.TABLE.values(), key=lambda fault: "_" not in fault.name)
+    return [_fault_row(fault) for fault in first]
+
+
 FANS = (
     _row("wrong_…", r"wrong_", "wrong_1", "40003 always"),
     _row("unknown_…", r"unknown_", "unknown_1", "errcode 99999 always"),
     _row("codeN_…", r"code(\d{1,6})_", "code43004_1", "errcode N always"),
-    _row("busyN_…", r"busy(\d{0,4})_", "busy2_1", "-1, N times", _F.BUSY),
-    _row("e502_… e502xN_…", r"e502(?:x(\d{1,4}))?_", "e502x2_1", "HTTP 502, N times", _F.HTML_502),
-    _row(
-        "cutN_before_…",
-        r"cut(\d{0,4})_before_",
-        "cut_before_1",
-        "connection reset, no session opened, N times",
-        _F.CUT_BEFORE,
+    Row(
+        "e502_… e502xN_…",
+        re.compile(r"e502(?:x(\d{1,4}))?_"),
+        "e502x2_1",
+        "HTTP 502, N times",
+        bends.TABLE["html_502"],
     ),
-    _row(
-        "cutN_after_…",
-        r"cut(\d{0,4})_after_",
-        "cut_after_1",
-        "session opened, then the connection is reset without a reply, N times",
-        _F.CUT_AFTER,
-    ),
-    _row("liedN_…", r"lied(\d{0,4})_", "lied_1", "session opened, reply says -1, N times", _F.LIED),
-    _row(
-        "hangN_…",
-        r"hang(\d{0,4})_",
-        "hang_1",
-        "no session opened, no reply until the client leaves, N times",
-        _F.HANG,
-    ),
-    _row(
-        "dripN_…",
-        r"drip(\d{0,4})_",
-        "drip_1",
-        "session opened, reply drips a byte a second, N times",
-        _F.DRIP,
-    ),
-    _row(
-        "garbageN_…",
-        r"garbage(\d{0,4})_",
-        "garbage_1",
-        "session opened, reply is no JSON, N times",
-        _F.GARBAGE,
-    ),
-    _row(
-        "hugeN_…", r"huge(\d{0,4})_", "huge_1", "session opened, reply of 10 MB, N times", _F.HUGE
-    ),
+    *_fault_rows(),
     _row(
         "served_PREFIX_…",
         r"served_([A-Za-z0-9-]+)_",

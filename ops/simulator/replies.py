@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import functools
+import gzip
 import json
 from dataclasses import dataclass
 
@@ -65,8 +67,16 @@ class Manner(enum.Enum):
     WHOLE = "whole"
     #: Head at once, body a byte at a time.
     DRIP = "drip"
+    #: Head a byte at a time, body at once.
+    DRIP_HEAD = "drip_head"
     #: Not at all: the connection is reset.
     CUT = "cut"
+    #: Head and half of the body; then the connection is reset.
+    CUT_DURING = "cut_during"
+    #: All at once; the connection is reset as soon as the client uses it again.
+    CUT_IDLE = "cut_idle"
+    #: All at once, under a head that promises more; then the connection is closed.
+    SHORT = "short"
     #: Not at all: the connection stays open until the client leaves.
     HANG = "hang"
 
@@ -79,6 +89,8 @@ class Reply:
     status: int = 200
     content_type: str = "application/json; encoding=utf-8"
     manner: Manner = Manner.WHOLE
+    #: Further lines of the head, each with its end.
+    headers: str = ""
 
 
 #: Pages and bodies of the faults.
@@ -87,8 +99,14 @@ HTML_502 = (
     b"<center><h1>502 Bad Gateway</h1></center>\r\n<hr><center>nginx</center>\r\n"
     b"</body>\r\n</html>\r\n"
 )
+HTML_200 = (
+    b"<html>\r\n<head><title>Login</title></head>\r\n<body>\r\n"
+    b"<h1>Welcome to this network</h1>\r\n</body>\r\n</html>\r\n"
+)
 GARBAGE = b'{"errcode":ok,"errmsg":"o\x01k'
 HUGE_BYTES = 10_000_000
+#: Where a redirect leads: no call of WeChat's, so it answers 40066, and the book shows who came.
+REDIRECTED_PATH = "/redirected"
 
 
 def errmsg(errcode: int, detail: str, rid: str) -> str:
@@ -107,6 +125,18 @@ def dump(payload: object) -> bytes:
 OK = dump({"errcode": 0, "errmsg": "ok"})
 
 
-def huge() -> bytes:
+@functools.cache
+def huge() -> Reply:
     """A reply that is true and far too long."""
+    return Reply(_too_long())
+
+
+@functools.cache
+def bomb() -> Reply:
+    """The same reply, packed: small on the wire."""
+    packed = gzip.compress(_too_long(), mtime=0)
+    return Reply(packed, headers="Content-Encoding: gzip\r\n")
+
+
+def _too_long() -> bytes:
     return b'{"errcode":0,"errmsg":"' + b"o" * HUGE_BYTES + b'"}'

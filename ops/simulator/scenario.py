@@ -6,11 +6,13 @@ obliging WeChat.
 
 from __future__ import annotations
 
+import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ops.simulator import tables
+from ops.simulator import bends, tables
 
 #: What a newcomer needs no scenario for.
 DEFAULT_APPID = "wx0000000000000000"
@@ -19,6 +21,8 @@ FIXED_TOKEN = "simulator-token"  # noqa: S105 - public on purpose: it opens noth
 DEFAULT_SUFFIX = "simulator"
 
 CREATE_PATH = "/customservice/kfsession/create"
+
+_ERRCODE = re.compile(r"-1|[1-9][0-9]{0,5}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,15 +57,10 @@ class Agent:
 class Faults:
     """Probabilities per call (each 0 to 1, together at most 1), and the calls they strike."""
 
-    busy: float = 0.0
-    html_502: float = 0.0
-    cut_before: float = 0.0
-    cut_after: float = 0.0
-    lied: float = 0.0
-    hang: float = 0.0
-    drip: float = 0.0
-    garbage: float = 0.0
-    huge: float = 0.0
+    #: By the fault's name in `bends.TABLE`.
+    chances: Mapping[str, float] = field(default_factory=dict)
+    #: By the errcode that is answered with nothing done.
+    errcodes: Mapping[int, float] = field(default_factory=dict)
     paths: tuple[str, ...] = (CREATE_PATH,)
 
 
@@ -172,21 +171,25 @@ def parse(text: str) -> Scenario:
 def read_faults(table: tables.Table) -> Faults:
     """Read probabilities: of a scenario, or of a control call."""
     made = Faults(
-        busy=table.number("busy", 0.0, most=1),
-        html_502=table.number("html_502", 0.0, most=1),
-        cut_before=table.number("cut_before", 0.0, most=1),
-        cut_after=table.number("cut_after", 0.0, most=1),
-        lied=table.number("lied", 0.0, most=1),
-        hang=table.number("hang", 0.0, most=1),
-        drip=table.number("drip", 0.0, most=1),
-        garbage=table.number("garbage", 0.0, most=1),
-        huge=table.number("huge", 0.0, most=1),
+        chances={
+            name: chance for name in bends.TABLE if (chance := table.number(name, 0.0, most=1))
+        },
+        errcodes=_errcodes(table.table("errcodes")),
         paths=table.texts("paths", (CREATE_PATH,)),
     )
     table.done()
-    chances = (made.busy, made.html_502, made.cut_before, made.cut_after, made.lied)
-    if sum(chances) + made.hang + made.drip + made.garbage + made.huge > 1 + 1e-9:
+    if sum(made.chances.values()) + sum(made.errcodes.values()) > 1 + 1e-9:
         raise tables.ScenarioError(f"{table.where} add up to more than 1")
+    return made
+
+
+def _errcodes(table: tables.Table) -> dict[int, float]:
+    made = {}
+    for key in table.given_keys():
+        if not _ERRCODE.fullmatch(key):
+            raise tables.ScenarioError(f"{table.name(key)}: must be an errcode other than 0")
+        if chance := table.number(key, 0.0, most=1):
+            made[int(key)] = chance
     return made
 
 

@@ -1,7 +1,7 @@
 """Receives connections and hands each request to `api` or `control`, then sends the reply.
 
-h11 parses the heads that come in; replies go out as plain bytes, so that one can drip, hang or be
-cut at will. A body needs a Content-Length: a chunked one is answered 411.
+h11 parses the heads that come in; `sending` writes replies as plain bytes, so that one can drip,
+hang or be cut at will. A body needs a Content-Length: a chunked one is answered 411.
 """
 
 from __future__ import annotations
@@ -9,20 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import http
-import socket
-import struct
 from dataclasses import dataclass, field
 
 import h11
 
-from ops.simulator import api, control, replies
+from ops.simulator import api, control, replies, sending
 
 _READ_BYTES = 65536
 _HEAD_BYTES = 65536
 _BACKLOG = 1024
-#: SO_LINGER on, zero seconds: closing sends a reset.
-_RESET = struct.pack("ii", 1, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +66,9 @@ class Server:
         except asyncio.IncompleteReadError:
             pass  # the client has left
         except h11.RemoteProtocolError as error:
-            writer.write(_head(error.error_status_hint, "text/plain", 0, is_last=True))
+            writer.write(sending.refusal(error.error_status_hint))
         except asyncio.LimitOverrunError:
-            writer.write(_head(431, "text/plain", 0, is_last=True))
+            writer.write(sending.refusal(431))
         finally:
             self._talks.discard(task)
             writer.close()
@@ -82,6 +77,7 @@ class Server:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One request after the other, until somebody has had enough."""
+        talk = sending.Talk(reader, writer, self.api.chosen.drip_seconds)
         while True:
             raw = await reader.readuntil(b"\r\n\r\n")
             head = _read_head(raw)
@@ -91,8 +87,7 @@ class Server:
             reply, delay = self._answer(api.Request(head.method, head.target, body))
             if delay:
                 await asyncio.sleep(delay)
-            await self._send(reply, head.is_last, reader, writer)
-            if head.is_last or reply.manner in (replies.Manner.CUT, replies.Manner.HANG):
+            if not await sending.send(reply, talk, is_last=head.is_last):
                 return
 
     def _answer(self, request: api.Request) -> tuple[replies.Reply, float]:
@@ -100,38 +95,6 @@ class Server:
         if control.is_control(request.target):
             return control.answer(self.api, request), 0.0
         return self.api.answer(request), self.api.latency_seconds()
-
-    async def _send(
-        self,
-        reply: replies.Reply,
-        is_last: bool,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-    ) -> None:
-        match reply.manner:
-            case replies.Manner.CUT:
-                raw: socket.socket = writer.get_extra_info("socket")
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-                writer.transport.abort()
-            case replies.Manner.HANG:
-                while await reader.read(_READ_BYTES):
-                    pass
-            case replies.Manner.WHOLE | replies.Manner.DRIP:
-                head = _head(reply.status, reply.content_type, len(reply.body), is_last)
-                if reply.manner is replies.Manner.WHOLE:
-                    writer.write(head + reply.body)
-                else:
-                    writer.write(head)
-                    await self._drip(reply.body, writer)
-                await writer.drain()
-
-    async def _drip(self, body: bytes, writer: asyncio.StreamWriter) -> None:
-        for at in range(len(body)):
-            await asyncio.sleep(self.api.chosen.drip_seconds)
-            if writer.transport.is_closing():
-                raise ConnectionResetError
-            writer.write(body[at : at + 1])
-            await writer.drain()
 
 
 @functools.lru_cache(maxsize=1024)
@@ -153,12 +116,3 @@ def _read_head(raw: bytes) -> _Head:
         is_last=not persists or b"close" in fields.get(b"connection", b""),
         wants_continue=connection.they_are_waiting_for_100_continue,
     )
-
-
-def _head(status: int, content_type: str, length: int, is_last: bool) -> bytes:
-    close = "Connection: close\r\n" if is_last else "Connection: keep-alive\r\n"
-    phrase = http.HTTPStatus(status).phrase
-    return (
-        f"HTTP/1.1 {status} {phrase}\r\nContent-Type: {content_type}\r\n"
-        f"Content-Length: {length}\r\n{close}\r\n"
-    ).encode()

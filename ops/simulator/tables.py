@@ -112,6 +112,10 @@ class Table:
             raise self.wrong(key, f"must be a list of tables ([[{self.name(key)}]])")
         return [Table(item, f"{self.name(key)}[{at}]") for at, item in enumerate(value)]
 
+    def given_keys(self) -> list[str]:
+        """The keys that are there, for a table whose keys are no closed set."""
+        return [str(key) for key in self._values]
+
     def done(self) -> None:
         """Refuse the keys that nobody asked for."""
         for key in self._values:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import secrets
 import string
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from ops.simulator import replies, scenario
@@ -18,6 +19,8 @@ OVERLAP_SECONDS = 300
 #: Forced renewals: so far apart (seconds), so many a day.
 FORCE_APART_SECONDS = 30
 FORCE_PER_DAY = 20
+#: What tokens that are killed by a fault answer, by turns.
+_DEATHS = (40001, 42001)
 _ALPHABET = string.ascii_letters + string.digits + "_-"
 
 
@@ -44,6 +47,7 @@ class Tokens:
         self._latest: dict[str, Token] = {}
         self._stable: dict[str, Token] = {}
         self._forced: dict[str, list[float]] = {}
+        self._kills: Counter[str] = Counter()
 
     def owner(self, value: str) -> str:
         """The appid a token belongs to; refuses with 41001, 40001, or what the token died of."""
@@ -82,8 +86,18 @@ class Tokens:
 
     def expire_all(self, errcode: int = 42001) -> int:
         """Kill every token but the fixed ones; returns how many lived."""
+        return self._expire(self._issued.values(), errcode)
+
+    def kill(self, appid: str) -> int:
+        """Kill an account's tokens but the fixed one; returns what they say: 40001, 42001, …."""
+        errcode = _DEATHS[self._kills[appid] % len(_DEATHS)]
+        self._kills[appid] += 1
+        self._expire([token for token in self._issued.values() if token.appid == appid], errcode)
+        return errcode
+
+    def _expire(self, tokens: Iterable[Token], errcode: int) -> int:
         now = self._clock()
-        living = [token for token in self._issued.values() if token.expires_at > now]
+        living = [token for token in tokens if token.expires_at > now]
         for token in living:
             token.expires_at, token.dead_errcode = now, errcode
         return len(living)

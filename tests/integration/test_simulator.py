@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from ops.simulator import running, scenario
+from ops.simulator import replies, running, scenario
 
 TOKEN = "simulator-token"
 CREATE = "/customservice/kfsession/create"
@@ -100,6 +101,162 @@ def test_garbage_and_huge_replies_arrive_as_promised(wechat: running.SimulatorTh
     with pytest.raises(requests.exceptions.JSONDecodeError):
         create(wechat, "garbage_1").json()
     assert len(create(wechat, "huge_1").content) > 10_000_000
+
+
+def asked(openid: str, *, last: bool = False) -> bytes:
+    """A create call as it stands on the wire."""
+    body = f'{{"kf_account":"anna@shop","openid":"{openid}"}}'.encode()
+    close = "Connection: close\r\n" if last else ""
+    head = f"POST {CREATE}?access_token={TOKEN} HTTP/1.1\r\nHost: x\r\n{close}"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def dial(wechat: running.SimulatorThread) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", int(wechat.url.rsplit(":", 1)[1])), timeout=5)
+
+
+def until_the_end(raw: socket.socket) -> tuple[bytes, bool]:
+    """What comes, and whether a reset ends it."""
+    received = b""
+    try:
+        while more := raw.recv(65536):
+            received += more
+    except ConnectionResetError:
+        return received, True
+    return received, False
+
+
+GOOD = b'{"errcode":0,"errmsg":"ok"}'
+#: What is on the wire after the head, where Content-Length is true and no reset ends it.
+SENT = {
+    "truncated": GOOD[:13],
+    "errcode_text": b'{"errcode":"0","errmsg":"ok"}',
+    "errcode_missing": b'{"errmsg":"ok"}',
+    "errcode_float": b'{"errcode":0.0,"errmsg":"ok"}',
+    "errcode_nan": b'{"errcode":NaN,"errmsg":"ok"}',
+    "html_200": replies.HTML_200,
+    "lied_502": replies.HTML_502,
+    "drip_head": GOOD,
+    "cut_idle": GOOD,
+}
+
+
+@pytest.mark.parametrize("name", SENT)
+def test_a_bent_body_comes_whole_and_the_session_is_open(
+    wechat: running.SimulatorThread, name: str
+) -> None:
+    with dial(wechat) as raw:
+        raw.sendall(asked(f"{name}_1", last=True))
+        received, is_reset = until_the_end(raw)
+    head, _, body = received.partition(b"\r\n\r\n")
+
+    assert head.startswith(b"HTTP/1.1 502 " if name == "lied_502" else b"HTTP/1.1 200 OK\r\n")
+    assert f"\r\nContent-Length: {len(body)}\r\n".encode() in head
+    assert (body, is_reset) == (SENT[name], False)
+    assert opened(wechat, f"{name}_1") == 1
+
+
+def test_a_cut_during_the_reply_comes_after_half_of_the_body(
+    wechat: running.SimulatorThread,
+) -> None:
+    with dial(wechat) as raw:
+        raw.sendall(asked("cut_during_1"))
+        received, is_reset = until_the_end(raw)
+
+    assert received.endswith(b"\r\n\r\n" + GOOD[:13])
+    assert f"Content-Length: {len(GOOD)}\r\n".encode() in received
+    assert is_reset
+    assert opened(wechat, "cut_during_1") == 1
+
+
+def test_a_short_reply_ends_cleanly_before_its_length(wechat: running.SimulatorThread) -> None:
+    with dial(wechat) as raw:
+        raw.sendall(asked("short_1"))
+        received, is_reset = until_the_end(raw)
+    with pytest.raises(requests.exceptions.ChunkedEncodingError, match="IncompleteRead"):
+        create(wechat, "short_2")
+
+    assert received.endswith(b"\r\n\r\n" + GOOD)
+    assert f"Content-Length: {len(GOOD) + 16}\r\n".encode() in received
+    assert not is_reset
+    assert opened(wechat, "short_1") == 1
+
+
+def test_a_cut_idle_connection_takes_the_next_call_and_resets(
+    wechat: running.SimulatorThread,
+) -> None:
+    with dial(wechat) as raw:
+        raw.sendall(asked("cut_idle_2"))
+        assert raw.recv(65536).endswith(GOOD)
+        assert not select.select([raw], [], [], 0.05)[0], "nothing tells before the next call"
+        raw.sendall(asked("innocent"))
+        assert until_the_end(raw) == (b"", True)
+
+    assert opened(wechat, "cut_idle_2") == 1
+    assert wechat.book(openid="innocent")["calls"] == []
+
+
+def test_a_head_drips_a_byte_at_a_time(wechat: running.SimulatorThread) -> None:
+    pieces = []
+    with dial(wechat) as raw:
+        raw.sendall(asked("drip_head_2", last=True))
+        while piece := raw.recv(65536):
+            pieces.append(piece)
+    received = b"".join(pieces)
+
+    assert received.endswith(b"\r\n\r\n" + GOOD)
+    assert len(pieces) > 20
+    assert len(pieces[0]) < 10
+
+
+def test_a_bomb_is_small_on_the_wire_and_huge_unpacked(wechat: running.SimulatorThread) -> None:
+    reply = create(wechat, "bomb_1")
+
+    assert reply.headers["Content-Encoding"] == "gzip"
+    assert int(reply.headers["Content-Length"]) < 20_000
+    assert len(reply.content) > 10_000_000
+    assert opened(wechat, "bomb_1") == 1
+
+
+def test_a_redirect_that_is_followed_opens_nothing_and_shows(
+    wechat: running.SimulatorThread,
+) -> None:
+    reply = create(wechat, "redirect_1")  # requests follows it
+    first = reply.history[0]
+
+    assert (first.status_code, first.headers["Location"]) == (302, "/redirected")
+    assert reply.json()["errcode"] == 40066
+    assert wechat.summary()["calls_by_path"]["/redirected"] == 1
+    assert opened(wechat, "redirect_1") == 0
+
+
+def test_65414_can_name_the_asked_agent(wechat: running.SimulatorThread) -> None:
+    assert create(wechat, "same_65414_1").json()["errcode"] == 65414
+    assert opened(wechat, "same_65414_1") == 1
+
+
+def test_a_good_token_can_be_called_dead(wechat: running.SimulatorThread) -> None:
+    codes = [create(wechat, "expired2_token_1").json()["errcode"] for _ in range(3)]
+
+    assert codes == [40001, 42001, 0]
+
+
+def test_chances_can_be_set_over_a_socket_for_any_path_and_code() -> None:
+    path = "/customservice/kfsession/getsession"
+    with running.SimulatorThread() as struck:
+        said = requests.post(
+            f"{struck.url}/_simulator/faults",
+            json={"errcode_nan": 0.5, "errcodes": {"48001": 0.5}, "paths": [path]},
+            timeout=5,
+        ).json()["faults"]
+        asked_for = {"access_token": TOKEN, "openid": "fan"}
+        heads = {
+            requests.get(f"{struck.url}{path}", params=asked_for, timeout=5).text[:16]
+            for _ in range(30)
+        }
+
+    assert (said["errcode_nan"], said["busy"], said["errcodes"]) == (0.5, 0, {"48001": 0.5})
+    assert heads == {'{"createtime":0,', '{"errcode":48001'}
 
 
 def test_a_connection_is_kept_for_many_calls(wechat: running.SimulatorThread) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ops.simulator import api, control, replies, scenario
+from ops.simulator import api, bends, control, replies, scenario
 from tests.unit.simulator import clock
 
 CREATE = scenario.CREATE_PATH
@@ -119,38 +120,143 @@ def test_61458_names_the_other_agent() -> None:
     assert "customer accepted by anna@shop rid: " in said["errmsg"]
 
 
-@pytest.mark.parametrize(
-    ("openid", "opened", "manner", "status", "told"),
-    [
-        ("busy_1", False, replies.Manner.WHOLE, 200, -1),
-        ("e502_1", False, replies.Manner.WHOLE, 502, None),
-        ("cut_before_1", False, replies.Manner.CUT, 200, None),
-        ("cut_after_1", True, replies.Manner.CUT, 200, None),
-        ("lied_1", True, replies.Manner.WHOLE, 200, -1),
-        ("hang_1", False, replies.Manner.HANG, 200, None),
-        ("drip_1", True, replies.Manner.DRIP, 200, 0),
-        ("garbage_1", True, replies.Manner.WHOLE, 200, None),
-        ("huge_1", True, replies.Manner.WHOLE, 200, None),
-    ],
-)
-def test_a_fault_strikes_once_and_the_book_knows_the_truth(
-    wechat: Wechat,
-    openid: str,
-    opened: bool,
-    manner: replies.Manner,
-    status: int,
-    told: int | None,
-) -> None:
+M = replies.Manner
+#: How the reply to a create goes out, and what its client is told.
+BENT = {
+    "busy": (M.WHOLE, 200, -1),
+    "html_502": (M.WHOLE, 502, None),
+    "cut_before": (M.CUT, 200, None),
+    "cut_after": (M.CUT, 200, None),
+    "lied": (M.WHOLE, 200, -1),
+    "hang": (M.HANG, 200, None),
+    "drip": (M.DRIP, 200, 0),
+    "garbage": (M.WHOLE, 200, None),
+    "huge": (M.WHOLE, 200, None),
+    "cut_idle": (M.CUT_IDLE, 200, 0),
+    "cut_during": (M.CUT_DURING, 200, None),
+    "short": (M.SHORT, 200, None),
+    "drip_head": (M.DRIP_HEAD, 200, 0),
+    "bomb": (M.WHOLE, 200, None),
+    "truncated": (M.WHOLE, 200, None),
+    "errcode_text": (M.WHOLE, 200, 0),
+    "errcode_missing": (M.WHOLE, 200, None),
+    "errcode_float": (M.WHOLE, 200, 0),
+    "errcode_nan": (M.WHOLE, 200, None),
+    "html_200": (M.WHOLE, 200, None),
+    "redirect": (M.WHOLE, 302, None),
+    "same_65414": (M.WHOLE, 200, 65414),
+    "lied_502": (M.WHOLE, 502, None),
+    "expired_token": (M.WHOLE, 200, 40001),
+}
+
+
+@pytest.mark.parametrize("name", bends.TABLE)
+def test_a_fault_strikes_once_and_the_book_knows_the_truth(wechat: Wechat, name: str) -> None:
+    openid, is_done = f"{name}_1", bends.TABLE[name].is_done
     reply = wechat.create(openid)
     first = wechat.book()["calls"][0]
     held = wechat.get(GETSESSION, f"openid={openid}")
 
-    assert (reply.manner, reply.status) == (manner, status)
-    assert (first["opened"], first["errcode"]) == (opened, told)
-    assert first["fault"] is not None
-    assert held["kf_account"] == ("anna@shop" if opened else "")
+    assert (reply.manner, reply.status, first["errcode"]) == BENT[name]
+    assert (first["opened"], first["fault"]) == (is_done, name)
+    assert held["kf_account"] == ("anna@shop" if is_done else "")
     assert wechat.errcode(openid) == 0
     assert len(wechat.book()["sessions"]) == 1
+
+
+@pytest.mark.parametrize("name", bends.TABLE)
+@pytest.mark.parametrize(
+    ("path", "asked"), [(CREATE, "openid"), (ONLINE, ""), ("/cgi-bin/stable_token", "")]
+)
+def test_a_fault_can_strike_any_path_by_chance(
+    wechat: Wechat, name: str, path: str, asked: str
+) -> None:
+    status, said = wechat.control("POST", "faults", paths=[path], **{name: 1})
+    assert (status, said["faults"][name], said["faults"]["paths"]) == (200, 1, [path])
+    fields = {"kf_account": "anna@shop", "openid": "fan"}
+    fields |= {"grant_type": "client_credential", "appid": scenario.DEFAULT_APPID}
+    body = json.dumps({**fields, "secret": scenario.DEFAULT_SECRET}).encode()
+    method = "GET" if path == ONLINE else "POST"
+    wechat.raw(method, f"{path}?{TOKEN}", b"" if method == "GET" else body)
+    call = wechat.book()["calls"][-1]
+
+    assert (call["fault"], call["path"]) == (name, path)
+    assert call["opened"] is (bends.TABLE[name].is_done and path == CREATE)
+
+
+@pytest.mark.parametrize("path", [CREATE, ONLINE])
+def test_an_errcode_can_strike_by_chance_and_nothing_is_done(wechat: Wechat, path: str) -> None:
+    _, said = wechat.control("POST", "faults", errcodes={"45011": 1}, paths=[path])
+    told = wechat.get(ONLINE) if path == ONLINE else json.loads(wechat.create("fan").body)
+
+    assert said["faults"]["errcodes"] == {"45011": 1}
+    assert told["errcode"] == 45011
+    assert told["errmsg"].startswith("api minute-quota reach limit")
+    call = wechat.book()["calls"][0]
+    assert (call["errcode"], call["fault"], call["opened"]) == (45011, "errcode_45011", False)
+
+
+def said(wechat: Wechat, openid: str, kf_account: str = "anna@shop") -> str:
+    return wechat.create(openid, kf_account).body.decode()
+
+
+def test_errcodes_come_in_all_spellings(wechat: Wechat) -> None:
+    assert said(wechat, "errcode_text_1") == '{"errcode":"0","errmsg":"ok"}'
+    assert said(wechat, "errcode_missing_1") == '{"errmsg":"ok"}'
+    assert said(wechat, "errcode_float_1") == '{"errcode":0.0,"errmsg":"ok"}'
+    assert said(wechat, "errcode_nan_1") == '{"errcode":NaN,"errmsg":"ok"}'
+    assert said(wechat, "truncated_1") == '{"errcode":0,'
+
+
+def test_a_refusal_is_bent_but_never_into_a_success(wechat: Wechat) -> None:
+    assert '"errcode":"65415"' in said(wechat, "errcode_text_1", "offline@shop")
+    assert '"errcode":65415.0' in said(wechat, "errcode_float_1", "offline@shop")
+    assert '"errcode":65415,' in said(wechat, "same_65414_1", "offline@shop")
+    assert wechat.book()["sessions"] == []
+
+
+def test_the_switch_for_texts_bends_faults_too() -> None:
+    wechat = Wechat("errcode_as_text = true")
+
+    assert '"errcode":"-1"' in said(wechat, "lied_1")
+    assert said(wechat, "errcode_text_1") == '{"errcode":"0","errmsg":"ok"}'
+    assert said(wechat, "errcode_float_1") == '{"errcode":0.0,"errmsg":"ok"}'
+
+
+def test_an_expired_token_is_dead_for_all_until_a_new_one_is_fetched(wechat: Wechat) -> None:
+    def fetch() -> str:
+        fields = {"grant_type": "client_credential", "appid": scenario.DEFAULT_APPID}
+        token = wechat.post("/cgi-bin/stable_token", secret=scenario.DEFAULT_SECRET, **fields)
+        return str(token["access_token"])
+
+    def create(token: str, openid: str) -> int:
+        body = json.dumps({"kf_account": "anna@shop", "openid": openid}).encode()
+        reply = wechat.raw("POST", f"{CREATE}?access_token={token}", body)
+        return int(json.loads(reply.body)["errcode"])
+
+    first = fetch()
+    assert [create(first, openid) for openid in ("expired2_token_1", "fan")] == [40001, 40001]
+    second = fetch()
+    assert [create(second, openid) for openid in ("expired2_token_1", "fan")] == [42001, 42001]
+    assert create(fetch(), "expired2_token_1") == 0
+
+
+def test_a_redirect_leads_to_nothing_and_the_book_shows_who_followed(wechat: Wechat) -> None:
+    reply = wechat.create("redirect_1")
+    path = reply.headers.removeprefix("Location: ").strip()
+    followed = wechat.raw("POST", f"{path}?{TOKEN}", GOOD)
+
+    assert json.loads(followed.body)["errcode"] == 40066
+    assert wechat.summary()["calls_by_path"] == {CREATE: 1, "/redirected": 1}
+    assert wechat.summary()["sessions_opened"] == 0
+
+
+def test_large_bodies_are_made_once(wechat: Wechat) -> None:
+    for name in ("huge", "bomb"):
+        first, second = (wechat.create(f"{name}2_1").body for _ in range(2))
+        assert first is second
+    assert len(first) < 20_000
+    assert len(gzip.decompress(first)) > 10_000_000
 
 
 def test_a_number_in_the_name_repeats_the_fault(wechat: Wechat) -> None:
@@ -428,6 +534,7 @@ def test_a_reset_is_a_new_start() -> None:
         ),
         (lambda w: w.control("POST", "agents", kf_account="a", online=True), "invalid custom"),
         (lambda w: w.control("POST", "faults", buzy=1), "did you mean busy?"),
+        (lambda w: w.control("POST", "faults", errcodes={"x": 1}), "body.errcodes.x: must be an"),
         (lambda w: w.control("POST", "waiting", openids="x"), "must be a list of texts"),
         (lambda w: w.control("GET", "book?opnid=x"), "did you mean openid?"),
     ],

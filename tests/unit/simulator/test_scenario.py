@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.simulator import scenario, tables
+from ops.simulator import bends, scenario, tables
 
 EXAMPLE = Path(scenario.__file__).with_name("example.toml")
 
@@ -24,8 +24,22 @@ def test_the_example_loads_and_names_every_key() -> None:
     for kind in (scenario.Scenario, scenario.Account, scenario.Agent, scenario.Waiting):
         for key in kind.__slots__:
             assert key in text
-    for key in (*scenario.Faults.__slots__, *scenario.Limits.__slots__):
+    for key in (*bends.TABLE, "paths", *scenario.Limits.__slots__):
         assert f"\n{key} =" in text
+    assert loaded.faults.errcodes == {45011: 0.002, 48001: 0.001}
+
+
+def test_every_fault_is_a_key_and_only_those_with_a_chance_are_kept() -> None:
+    text = "".join(f"{name} = 0.01\n" for name in bends.TABLE)
+
+    assert scenario.parse(f"[faults]\n{text}").faults.chances == dict.fromkeys(bends.TABLE, 0.01)
+    assert scenario.parse("[faults]\nbusy = 0\nlied = 1").faults.chances == {"lied": 1}
+
+
+def test_an_errcode_is_a_key_with_or_without_quotes() -> None:
+    made = scenario.parse('[faults.errcodes]\n"45011" = 0.1\n-1 = 0.2\n40003 = 0')
+
+    assert made.faults.errcodes == {45011: 0.1, -1: 0.2}
 
 
 @pytest.mark.parametrize(
@@ -42,6 +56,11 @@ def test_the_example_loads_and_names_every_key() -> None:
         ("[[agents]]\nkf_account = 'a@b'\nschedule = [[3, 1]]", "from before to"),
         ("[faults]\nbusy = 1.5", "faults.busy must be a number from 0 to 1, not 1.5"),
         ("[faults]\nbusy = 0.6\nlied = 0.6", "faults add up to more than 1"),
+        ("[faults]\nbusy = 0.6\nerrcodes = {45011 = 0.6}", "faults add up to more than 1"),
+        ("[faults]\ncut_idl = 0.1", "unknown key faults.cut_idl; did you mean cut_idle?"),
+        ("[faults.errcodes]\n0 = 0.1", "faults.errcodes.0: must be an errcode other than 0"),
+        ("[faults.errcodes]\nbusy = 0.1", "faults.errcodes.busy: must be an errcode"),
+        ("[faults.errcodes]\n45011 = 2", "errcodes.45011 must be a number from 0 to 1, not 2"),
         ("served_elsewhere = 65415", "must be one of 65414, 61458, ok; did you mean 65414"),
         ("seed = 'x'", "seed must be a whole number of at least 0, not 'x'"),
         ("seed = true", "seed must be a whole number"),

@@ -101,6 +101,20 @@ def test_expiring_kills_all_but_the_fixed_token(issued: tokens.Tokens) -> None:
     assert issued.stable(APPID, SECRET, False)[0] != stable
 
 
+def test_a_kill_ends_the_tokens_of_one_account_by_turns_of_two_codes(now: clock.Clock) -> None:
+    accounts = (scenario.Account(), scenario.Account(appid="wx1", token="other"))
+    issued = tokens.Tokens(scenario.Scenario(accounts=accounts), now)
+    other, _ = issued.stable("wx1", SECRET, False)
+    first, _ = issued.stable(APPID, SECRET, False)
+
+    assert issued.kill(APPID) == 40001
+    second, _ = issued.stable(APPID, SECRET, False)
+    assert issued.kill(APPID) == 42001
+    assert [errcode(issued, token) for token in (first, second)] == [40001, 42001]
+    assert [errcode(issued, token) for token in (other, scenario.FIXED_TOKEN)] == [0, 0]
+    assert issued.kill("wx1") == 40001
+
+
 def test_no_token_and_a_made_up_token_are_told_apart(issued: tokens.Tokens) -> None:
     assert errcode(issued, "") == 41001
     assert errcode(issued, "made-up") == 40001
