@@ -42,7 +42,7 @@ class Link:
         )
         self._calls = bounded.Calls(MAX_HANGING)
         self._reader = reader.Reader(self._client, config.key_prefix)
-        self._ringer = ringer.Ringer(self._open_bell)
+        self._ringer = ringer.Ringer(self._open_bell, many_messages=config.many_messages)
         self.ledger = ledger.Ledger(self._client, config)
 
     def write(self, step: Callable[[], _T]) -> _T:

@@ -23,8 +23,11 @@ MAX_PENDING = 64
 class Bell(Protocol):
     """What can be rung: `worker.doorbell.Doorbell`, or a test's."""
 
-    def ring(self, lane: request.Lane, ids: Sequence[str], /, *, slots: int | None) -> object:
-        """Publish the ids, in as many messages as `slots` can work through at once."""
+    def ring(self, lane: request.Lane, ids: Sequence[str], /, *, slots: int | None) -> int:
+        """Publish the ids, in as many messages as `slots` can work through at once; how many."""
+
+    def length(self, lane: request.Lane, /) -> int:
+        """How many messages wait in the lane."""
 
     def close(self) -> None:
         """Close the connections."""
@@ -41,10 +44,17 @@ class _Ring:
 
 
 class Ringer:
-    """One thread that rings; it starts with the first ring, and `open_bell` is called on it."""
+    """One thread that rings; it starts with the first ring, and `open_bell` is called on it.
 
-    def __init__(self, open_bell: Callable[[], Bell]) -> None:
+    A lane of `many_messages` is not rung: whoever takes one of them works through the whole lane,
+    and slots that do so take no other message meanwhile.
+    """
+
+    def __init__(self, open_bell: Callable[[], Bell], *, many_messages: int) -> None:
         self._open_bell = open_bell
+        self._many_messages = many_messages
+        #: How many messages a lane has room for until its length is asked again.
+        self._room = dict.fromkeys(request.Lane, 0)
         self._bell: Bell | None = None
         self._pending: collections.deque[_Ring] = collections.deque()
         self._changed = threading.Condition()
@@ -113,7 +123,10 @@ class Ringer:
         try:
             if self._bell is None:
                 self._bell = self._open_bell()
-            self._bell.ring(one.lane, one.ids, slots=one.slots)
+            if self._room[one.lane] <= 0:
+                self._room[one.lane] = self._many_messages - self._bell.length(one.lane)
+            if self._room[one.lane] > 0:
+                self._room[one.lane] -= self._bell.ring(one.lane, one.ids, slots=one.slots)
         except Exception as error:  # whatever it is, the ids are safe in the ledger
             self._fall_ill(str(error))
         else:

@@ -224,7 +224,9 @@ class Asking:
             failure = None
         except errors.WeChatError as error:
             failure = error
-            if error.ended is not errors.Ended.UNSURE:
+            # Who is said to serve the fan may be whom we asked: only a read-back can tell.
+            is_doubted = isinstance(error, errors.ServedElsewhere)
+            if error.ended is not errors.Ended.UNSURE and not is_doubted:
                 self.doubt = before
             raise
         finally:

@@ -17,7 +17,7 @@ import structlog
 
 from worker import doorbell as doorbells
 from worker import errors, retry
-from worker.contract import request
+from worker.contract import request, settings
 from worker.ledger import waiting as ledgers
 
 log = structlog.get_logger(__name__)
@@ -30,7 +30,7 @@ NEWS_SECONDS: Final = 0.02
 PASS_IDS: Final = 500
 #: Where so many doorbells a slot are on their way in a lane, those who were queued just now need
 #: none of their own.
-MANY_A_SLOT: Final = 4.0
+MANY_A_SLOT: Final = settings.MANY_A_SLOT
 #: With fewer a slot, slots may come free before the next pass and find none.
 FEW_A_SLOT: Final = 0.25
 #: Time between two signs of life, two clear-outs, and two tries of a silent broker, in seconds.

@@ -841,6 +841,19 @@ def test_served_elsewhere_is_read_back(world: World, serves: str, status: str) -
     assert world.outcome(request_id) == (status, None, serves)
 
 
+def test_served_elsewhere_is_a_doubt_until_it_was_read_back(world: World) -> None:
+    """WeChat says so of the agent asked, too: no other one is asked, and no end is written."""
+    world.wechat.creates = [SERVED]
+    world.wechat.sessions = [errors.UnreadableReply("a page of HTML")]
+    request_id = world.submit(fallbacks=[THIRD]).id
+    world.deliver(request_id)
+    assert world.get(request_id).status == "waiting"
+    world.wechat.creates, world.wechat.sessions = [OFFLINE], [AGENT]
+    world.again(request_id)
+    assert world.outcome(request_id) == ("created", None, AGENT)
+    assert THIRD not in world.wechat.made
+
+
 def test_served_elsewhere_by_nobody_is_asked_again_and_ends(world: World) -> None:
     """The session ended in between; but WeChat contradicting itself is not asked for ever."""
     world.wechat.creates = [SERVED, 0]

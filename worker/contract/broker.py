@@ -18,6 +18,8 @@ from worker.contract import request, settings, urls
 DELIVER, SUBMIT = "kfsession.deliver", "kfsession.submit"
 #: A task runs for a turn of at most 10 s and one call; after this kombu gives it to another.
 VISIBILITY_TIMEOUT_SECONDS = 120
+#: Kombu keeps a list a priority; a message of a plain client's must not lie where nobody looks.
+PRIORITIES = range(10)
 
 
 def queue_name(prefix: str, lane: request.Lane) -> str:
@@ -72,7 +74,7 @@ def _transport_options(config: settings.Settings) -> dict[str, Any]:
         "socket_keepalive": True,
         "health_check_interval": 10,
         "max_connections": config.concurrency + 20,
-        "priority_steps": [0],
+        "priority_steps": list(PRIORITIES),
         "queue_order_strategy": "priority",
     }
     if parts := urls.sentinel_parts(config.celery_url):

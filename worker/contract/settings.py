@@ -24,6 +24,8 @@ from worker.contract import request, urls
 EMBEDDED_FILE = Path(".kfsession/ledger.json")
 #: The ledger when nothing else is said.
 DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
+#: How many doorbells a slot are as good as any more.
+MANY_A_SLOT = 4
 
 #: Settings that `…_FILE` can hold; KF_ACCESS_TOKEN_FILE is a source of its own, re-read.
 _IN_FILES = ("appsecret", "redis_url", "broker_url")
@@ -119,6 +121,8 @@ class Settings(pydantic_settings.BaseSettings):
     call_timeout_seconds: Annotated[float, Field(ge=0.5, le=60)] = 10
     #: Submit returns or raises within it.
     submit_timeout_seconds: Annotated[float, Field(ge=0.1, le=60)] = 2
+    #: How many replicas must have a submit before it returns.
+    submit_replicas: Annotated[int, Field(ge=0, le=10)] = 0
     #: How long a read of who is online is good for.
     presence_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 5
     #: Sessions an agent may serve where the accounts file says nothing else; 0: no limit of ours.
@@ -219,6 +223,11 @@ class Settings(pydantic_settings.BaseSettings):
     def lease_seconds(self) -> float:
         """A claim outlives a token fetch and a call, each at its full timeout."""
         return 2 * self.call_timeout_seconds + 5
+
+    @property
+    def many_messages(self) -> int:
+        """So many doorbells in a lane will do: whoever is rung works through the whole of it."""
+        return MANY_A_SLOT * self.concurrency
 
     def default_ttl_seconds(self, lane: str) -> float:
         """The life of a request in `lane` that names none."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import time
+from collections.abc import Iterator
 from typing import Any, cast
 
 import redis
@@ -14,8 +16,11 @@ import redis.sentinel
 from worker.contract import urls
 
 #: A connection that was idle for longer is looked at before it is used: the server may have closed
-#: it.
+#: it. One whose answer took longer is closed: the server may have been away, and another be master.
 TRUSTED_SECONDS = 1.0
+
+#: What a server answers that is perhaps no longer the master: ask anew who is.
+_NOT_IN_CHARGE = ("NOREPLICAS", "UNBLOCKED")
 
 
 def connect(url: str, *, timeout_seconds: float, max_connections: int) -> redis.Redis:
@@ -24,11 +29,12 @@ def connect(url: str, *, timeout_seconds: float, max_connections: int) -> redis.
     redis-py's own retries would send a script again whose reply was lost; here whoever calls
     decides (ENGINE.md). Every wait is bounded by `timeout_seconds`.
     """
+    once = redis.retry.Retry(redis.backoff.NoBackoff(), 0)
     options: dict[str, Any] = {
         "decode_responses": True,
         "socket_timeout": timeout_seconds,
         "max_connections": max_connections,
-        "retry": redis.retry.Retry(redis.backoff.NoBackoff(), 0),
+        "retry": once,
     }
     if not url.startswith("unix://"):
         options |= {"socket_connect_timeout": timeout_seconds, "socket_keepalive": True}
@@ -36,9 +42,9 @@ def connect(url: str, *, timeout_seconds: float, max_connections: int) -> redis.
     if parts is None:
         return redis.Redis.from_url(url, **options)
     hosts, name, database, password = parts
-    sentinel = redis.sentinel.Sentinel(
-        hosts, sentinel_kwargs={"socket_timeout": timeout_seconds}, password=password
-    )
+    # A sentinel that is away must not cost the time that the others need: there is one try each.
+    asking = {"socket_timeout": timeout_seconds / len(hosts), "retry": once}
+    sentinel = redis.sentinel.Sentinel(hosts, sentinel_kwargs=asking, password=password)
     master = sentinel.master_for(name, db=database, password=password, **options)
     return cast(redis.Redis, master)
 
@@ -57,21 +63,44 @@ class KeptConnections:
     def ask(self, *command: str | int | float) -> Any:
         """The answer to one command; raises what redis-py raises."""
         one = self._take()
+        began = time.monotonic()
         try:
             one.send_command(*command)
             answer = one.read_response()
-        except redis.exceptions.ResponseError:
-            self._keep(one)
+        except redis.exceptions.ResponseError as error:
+            if str(error).startswith(_NOT_IN_CHARGE):
+                self._drop(one)
+            else:
+                self._keep(one, began)
             raise
         except BaseException:  # its answer may be on the way yet, and is nobody's any more
-            one.disconnect()
-            self._pool.release(one)  # which asks anew where the master is
+            self._drop(one)
             raise
-        self._keep(one)
+        self._keep(one, began)
         return answer
 
-    def _keep(self, one: redis.Connection) -> None:
-        self._idle.append((one, time.monotonic()))
+    @contextlib.contextmanager
+    def one(self) -> Iterator[redis.Connection]:
+        """A connection for several commands; it is closed when the block raises."""
+        taken = self._take()
+        began = time.monotonic()
+        try:
+            yield taken
+        except BaseException:
+            self._drop(taken)
+            raise
+        self._keep(taken, began)
+
+    def _drop(self, one: redis.Connection) -> None:
+        one.disconnect()
+        self._pool.release(one)  # which asks anew where the master is
+
+    def _keep(self, one: redis.Connection, began: float) -> None:
+        now = time.monotonic()
+        if now - began < TRUSTED_SECONDS:
+            self._idle.append((one, now))
+        else:
+            self._drop(one)
 
     def _take(self) -> redis.Connection:
         """The connection used last, so that few are kept busy and the others looked at again."""

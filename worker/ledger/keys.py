@@ -40,6 +40,7 @@ alone. Times are integer milliseconds since 1970.
 | workers                  | hash   | worker -> "<at> " and JSON {version, slots}                | everybody |
 | counters                 | hash   | name -> how often something odd was seen                   | everybody |
 | dead                     | list   | newest 1,000 refused broker entries, as JSON               | everybody |
+| replicated               | string | when a submit last waited for replicas; written for that   | nobody    |
 | schema                   | string | the ledger's layout number                                 | everybody |
 """
 

@@ -20,7 +20,7 @@ import redis
 
 from worker import errors
 from worker.contract import record, request, settings
-from worker.ledger import accounts, attempts, claims, keys, receipts, waiting
+from worker.ledger import accounts, attempts, claims, keys, receipts, replicated, waiting
 from worker.ledger import scripts as lua
 
 #: How long an idempotency key is kept at least, in ms.
@@ -40,12 +40,18 @@ class Ledger:
         self.keys = keys.Keys(config.key_prefix)
         self._config = config
         self._lease_ms = round(config.lease_seconds * 1000)
-        self._scripts = lua.Scripts(
-            client,
-            self.keys.base,
-            retention_ms=round(config.retention_hours * 3600 * 1000),
-            url=config.ledger_url,
-        )
+        retention_ms, url = round(config.retention_hours * 3600 * 1000), config.ledger_url
+        self._scripts = lua.Scripts(client, self.keys.base, retention_ms=retention_ms, url=url)
+        self._submits = self._scripts
+        if config.submit_replicas:
+            self._submits = replicated.ReplicatedScripts(
+                client,
+                self.keys.base,
+                retention_ms=retention_ms,
+                url=url,
+                replicas=config.submit_replicas,
+                within_seconds=config.submit_timeout_seconds,
+            )
         self.accounts = accounts.Accounts(client, self.keys, self._scripts)
         self.waiting = waiting.Waiting(self._scripts)
 
@@ -55,11 +61,11 @@ class Ledger:
         """Write `wish` under `request_id`; sending it again under the same id is safe.
 
         Raises InvalidRequest when the ledger refuses it, LedgerUnavailable when Redis did not
-        answer.
+        answer, or too few replicas have it (KF_SUBMIT_REPLICAS).
         """
         now = datetime.datetime.now(datetime.UTC)
         arguments = self._submit_arguments(wish, request_id, now)
-        (answer,) = self._scripts.run("submit", KEY_MS, *arguments)
+        (answer,) = self._submits.run("submit", KEY_MS, *arguments)
         result = receipts.read(answer, wish, request_id)
         if isinstance(result, request.InvalidRequest):
             raise result
@@ -81,7 +87,7 @@ class Ledger:
             (KEY_MS, *itertools.chain.from_iterable(fit[at : at + WISHES_A_SCRIPT]))
             for at in range(0, len(fit), WISHES_A_SCRIPT)
         ]
-        answers = itertools.chain.from_iterable(self._scripts.run_many("submit", calls))
+        answers = itertools.chain.from_iterable(self._submits.run_many("submit", calls))
         return [
             refused.get(place) or receipts.read(next(answers), wish, request_id)
             for place, (wish, request_id) in enumerate(wishes)

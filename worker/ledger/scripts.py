@@ -45,7 +45,10 @@ _REFUSED = (
 
 #: What Redis answers when it takes no writes now, where redis-py has no class for it. Any other
 #: plain ResponseError is a bug of a script, and surfaces.
-_OUT_OF_ORDER = ("MISCONF", "BUSY", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "DENIED")
+_OUT_OF_ORDER = (
+    *("MISCONF", "BUSY", "NOREPLICAS", "UNBLOCKED", "MASTERDOWN"),
+    *("CLUSTERDOWN", "TRYAGAIN", "DENIED"),
+)
 
 Argument = str | int | float
 
@@ -64,10 +67,7 @@ class Scripts:
         self._retention_ms = retention_ms
         self._url = url
         self._sources = {name: _source(name) for name in _SHARED}
-        self._shas = {
-            name: hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-            for name, text in self._sources.items()
-        }
+        self._shas = {name: _sha(text) for name, text in self._sources.items()}
 
     def run(self, name: str, *arguments: Argument) -> Any:
         """Run one script; raises LedgerUnavailable when Redis did not answer."""
@@ -94,19 +94,26 @@ class Scripts:
                 again = self._pipeline(name, [calls[place] for place in missed])
                 for place, answer in zip(missed, again, strict=True):
                     answers[place] = answer
+            self._check(answers)
+        return answers
+
+    def _pipeline(self, name: str, calls: Sequence[Sequence[Argument]]) -> list[Any]:
+        with self._client.pipeline(transaction=False) as pipe:
+            for arguments in calls:
+                pipe.execute_command(*self._evalsha(name, arguments))
+            return pipe.execute(raise_on_error=False)
+
+    def _evalsha(self, name: str, arguments: Sequence[Argument]) -> tuple[Argument, ...]:
+        return ("EVALSHA", self._shas[name], 1, self._base, self._retention_ms, *arguments)
+
+    def _check(self, answers: Sequence[Any]) -> None:
+        """Raise LedgerUnavailable when an answer is a refusal; a bug surfaces as it is."""
         refusals = [each for each in answers if isinstance(each, redis.exceptions.RedisError)]
         if refusals:
             if _is_bug(refusals[0]):
                 raise refusals[0]
             written = len(refusals) < len(answers)
             raise errors.LedgerUnavailable(self._url, _text(refusals[0]), maybe_written=written)
-        return answers
-
-    def _pipeline(self, name: str, calls: Sequence[Sequence[Argument]]) -> list[Any]:
-        with self._client.pipeline(transaction=False) as pipe:
-            for arguments in calls:
-                pipe.evalsha(self._shas[name], 1, self._base, self._retention_ms, *arguments)
-            return pipe.execute(raise_on_error=False)
 
     @contextlib.contextmanager
     def reaching(self) -> Iterator[None]:
@@ -123,6 +130,15 @@ class Scripts:
 def _is_bug(error: Exception) -> bool:
     is_plain = type(error) is redis.exceptions.ResponseError
     return is_plain and not str(error).startswith(_OUT_OF_ORDER)
+
+
+def names_by_sha() -> dict[str, str]:
+    """What Redis calls each script -> what we call it, for who reads along."""
+    return {_sha(_source(name)): name for name in _SHARED}
+
+
+def _sha(text: str) -> str:
+    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def _source(name: str) -> str:

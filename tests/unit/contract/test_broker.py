@@ -62,6 +62,12 @@ def test_escalations_are_read_before_batches() -> None:
     assert conf["task_default_queue"] == "shop.escalation"
 
 
+def test_messages_of_every_priority_are_read() -> None:
+    """Whatever steps a plain client's kombu knows, by default 0, 3, 6 and 9."""
+    steps = configured()["broker_transport_options"]["priority_steps"]
+    assert steps == list(range(10))
+
+
 def test_the_prefix_keeps_deployments_on_one_database_apart() -> None:
     """Also kombu's own keys."""
     options = configured(key_prefix="shop")["broker_transport_options"]

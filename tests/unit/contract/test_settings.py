@@ -49,7 +49,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert (config.ttl_seconds, config.batch_ttl_seconds) == (1800, 28800)
     assert (config.call_timeout_seconds, config.submit_timeout_seconds) == (10, 2)
     assert (config.presence_seconds, config.retention_hours) == (5, 168)
-    assert config.agent_capacity == 0
+    assert (config.agent_capacity, config.submit_replicas) == (0, 0)
     assert (config.log_format, config.log_level) == (None, "INFO")
     with pytest.raises(settings.InvalidSettings, match="KF_APPSECRET: missing"):
         config.accounts()
@@ -102,6 +102,9 @@ def test_a_lease_outlives_a_token_fetch_and_a_call() -> None:
         ("KF_CALL_TIMEOUT_SECONDS", "0"),
         ("KF_CALL_TIMEOUT_SECONDS", "61"),
         ("KF_SUBMIT_TIMEOUT_SECONDS", "0"),
+        ("KF_SUBMIT_REPLICAS", "-1"),
+        ("KF_SUBMIT_REPLICAS", "11"),
+        ("KF_SUBMIT_REPLICAS", "0.5"),
         ("KF_PRESENCE_SECONDS", "0"),
         ("KF_AGENT_CAPACITY", "-1"),
         ("KF_AGENT_CAPACITY", "1.5"),
@@ -177,6 +180,10 @@ def test_no_secret_is_in_a_repr_or_a_dump(monkeypatch: pytest.MonkeyPatch) -> No
         (f"redis://:p?{SECRET}@h", "redis://***"),
         (f"sentinel://:{SECRET}@h1:1,h2:2/NAME/0", "sentinel://***@h1:1,h2:2/NAME/0"),
         ("unix:///run/v.sock?db=1", "unix:///run/v.sock"),
+        (f":{SECRET}@h:6379/0", "***@h:6379/0"),
+        (f"u:{SECRET}@h://x", "***@h://x"),
+        (f"h?password={SECRET}://", "h"),
+        ("h:6379", "h:6379"),
     ],
 )
 def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:

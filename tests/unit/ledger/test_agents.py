@@ -446,6 +446,19 @@ def test_a_failed_reading_gives_no_room_that_was_not_there(stage: stages.Stage) 
     assert stage.get(request_id).reason == "agent_full"
 
 
+def test_what_is_an_hour_old_is_forgotten_where_nobody_can_tell(stage: stages.Stage) -> None:
+    """No reading clears it away, so each call does: an agent's places do not pile up for days."""
+    stage.announce({"": 2})
+    for openid in ("oA", "oB", "oC"):
+        stage.lose_sight()
+        request_id = stage.submit(openid).id
+        stage.settle(stage.claim(request_id), "created", served_by=AGENT)
+        stage.pass_seconds(1900)
+    stage.lose_sight()
+    last = stage.claim(stage.submit("oD").id)
+    assert list(stage.given()) == [request_id, last.id]
+
+
 def test_that_nobody_could_tell_is_old_news_after_a_while(stage: stages.Stage) -> None:
     """Days later a reading is wanted again, and nothing is said of blindness."""
     stage.announce({"": 2})

@@ -49,6 +49,7 @@ def live_a_full_life(stage: stages.Stage) -> None:
 
 #: Rows of the table that the ledger's own scripts do not write, or not for so few rooms.
 _OF_OTHERS = {
+    "replicated",
     "stirring",
     "token:<appid>",
     "token:<appid>:lock",

@@ -107,6 +107,20 @@ def test_one_place_sends_one_ahead_of_all_its_rooms(stage: stages.Stage) -> None
     assert stage.in_room(f"{AGENT}|{OTHER}") == [other]
 
 
+def test_a_name_tried_by_another_room_is_not_called_full(stage: stages.Stage) -> None:
+    """Nobody has met the agent, and one at a time finds out: that is no lack of places."""
+    stage.observe({})
+    first = stage.claim(stage.submit("oA").id)
+    ahead = stage.submit("oB").id
+    other = stage.submit("oC", fallbacks=["any"]).id
+    assert stage.take(ahead, other).claim is None
+    stage.settle(first, "failed", reason="invalid_agent")
+    stage.pass_seconds(6)
+    stage.observe({})
+    assert stage.let_out() == [ahead]
+    assert stage.get(other).reason == "agent_offline"
+
+
 def test_an_agent_named_twice_is_counted_once(stage: stages.Stage) -> None:
     """By name, and again by `any`."""
     stage.announce({"": 3})

@@ -22,13 +22,25 @@ class FakeBell:
         #: For how many slots each was.
         self.slots: list[int | None] = []
         self.broken = False
+        #: How many messages wait in each lane, and how often that was asked.
+        self.lengths = dict.fromkeys(request.Lane, 0)
+        self.looks = 0
         self.is_closed = False
 
-    def ring(self, lane: request.Lane, ids: Sequence[str], /, *, slots: int | None = None) -> None:
-        if self.broken:
-            raise ConnectionError("the broker is away")
+    def ring(self, lane: request.Lane, ids: Sequence[str], /, *, slots: int | None = None) -> int:
+        self._reach()
         self.rings.append((lane, list(ids)))
         self.slots.append(slots)
+        return 1
+
+    def length(self, lane: request.Lane, /) -> int:
+        self._reach()
+        self.looks += 1
+        return self.lengths[lane]
+
+    def _reach(self) -> None:
+        if self.broken:
+            raise ConnectionError("the broker is away")
 
     def close(self) -> None:
         self.is_closed = True

@@ -34,6 +34,7 @@ end
 local function give(account, kf_account, id, is_counted)
   if not (is_counted or capacity_of(account, kf_account) > 0) then return end
   local key = given_key(account.appid, kf_account)
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', NOW - GIVEN_SECONDS * 1000) -- where nobody reads, nothing else does
   redis.call('ZADD', key, '+inf', id)
   redis.call('EXPIRE', key, GIVEN_SECONDS)
 end

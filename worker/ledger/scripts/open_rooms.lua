@@ -69,7 +69,7 @@ end
 local function take_from(parts, count)
   for _, part in ipairs(parts) do
     local taken = math.min(part.left, count)
-    part.left, part.why, count = part.left - taken, 'agent_full', count - taken
+    part.left, part.why, count = part.left - taken, part.why or 'agent_full', count - taken
   end
 end
 
