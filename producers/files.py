@@ -76,7 +76,7 @@ def _parser(first: str, kf_account: str | None) -> tuple[Callable[[str], dict[st
     if start.startswith("{"):
         return _json_fields, True
     if start.startswith("["):
-        raise UnreadableFile("a JSON array: write one object a line instead (JSON lines)")
+        raise _BadRow("a JSON array: write one object a line instead (JSON lines)")
     delimiter = next((each for each in ",\t;" if each in first), ",")
     names = [cell.strip() for cell in _cells(first, delimiter)]
     if kf_account is not None and "openid" not in names:
@@ -87,22 +87,26 @@ def _parser(first: str, kf_account: str | None) -> tuple[Callable[[str], dict[st
 
 def _check_header(names: list[str], *, needs_agent: bool) -> None:
     if not set(names) & set(_COLUMNS):
-        raise UnreadableFile(
-            f"line 1: no header; the columns are {', '.join(_COLUMNS)} (for a file of bare openids"
+        raise _BadRow(
+            f"no header; the columns are {', '.join(_COLUMNS)} (for a file of bare openids"
             " name their agent with --to KF_ACCOUNT)"
         )
     for name in names:
         if name not in _COLUMNS:
-            raise UnreadableFile(f"line 1: {name!r}: unknown column; {_nearest(name)}")
+            raise _BadRow(f"{_shown(name)}: unknown column; {_nearest(name)}")
         if names.count(name) > 1:
-            raise UnreadableFile(f"line 1: {name}: the column stands there twice")
+            raise _BadRow(f"{name}: the column stands there twice")
     for needed in ("openid", "kf_account") if needs_agent else ("openid",):
         if needed not in names:
-            raise UnreadableFile(f"line 1: {needed}: the column is missing")
+            raise _BadRow(f"{needed}: the column is missing")
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= 40 else name[:37] + "...")
 
 
 def _nearest(name: str) -> str:
-    near = difflib.get_close_matches(name.lower(), _COLUMNS, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name[:40].lower(), _COLUMNS, n=1, cutoff=0.5)
     return f"did you mean {near[0]}?" if near else f"the columns are {', '.join(_COLUMNS)}"
 
 

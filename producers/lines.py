@@ -1,12 +1,14 @@
 """Takes a stream of bytes and hands on numbered lines of text, or what is wrong with a line.
 
-UTF-8 (with or without BOM) or GB18030, of which GBK is a part: the first line that is not plain
-ASCII decides. In neither is a line feed part of a character, so lines are split, then decoded.
+UTF-8 (with or without BOM) or GB18030, of which GBK is a part: a BOM decides, else the first line
+that is not plain ASCII and can be read as one of them. In neither is a line feed part of a
+character, so lines are split, then decoded.
 """
 
 from __future__ import annotations
 
 import codecs
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -39,36 +41,38 @@ def read(stream: BinaryIO) -> Iterator[Line]:
     while raw := stream.readline(MAX_LINE + 1):
         number += 1
         position += len(raw)
-        if number == 1:
-            raw = _without_bom(raw)
-        if len(raw) > MAX_LINE and not raw.endswith(b"\n"):
+        is_whole = len(raw) <= MAX_LINE or raw.endswith(b"\n")
+        if number == 1 and (rest := _without_bom(raw)) != raw:
+            raw, encoding = rest, "utf-8"
+        if not is_whole:
             position += _skip_line(stream)
             yield Line(number=number, error=f"longer than {MAX_LINE} bytes", position=position)
             continue
-        if encoding is None and not raw.isascii():
+        if encoding is None and not raw.isascii() and b"\0" not in raw:
             encoding = _encoding_of(raw)
-        line = _decode(raw, encoding or "utf-8", number, position)
+        line = _decode(raw, encoding, number, position)
         if line.error or line.text.strip():
             yield line
 
 
-def _decode(raw: bytes, encoding: str, number: int, position: int) -> Line:
+def _decode(raw: bytes, encoding: str | None, number: int, position: int) -> Line:
     if b"\0" in raw:
         return Line(number=number, error="holds a NUL byte", position=position)
     try:
-        text = raw.decode(encoding).rstrip("\r\n")
+        text = raw.decode(encoding or "utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
-        why = f"is not {encoding.upper()} at byte {error.start + 1}"
+        name = encoding.upper() if encoding else "UTF-8, nor GB18030,"
+        why = f"is not {name} at byte {error.start + 1}"
         return Line(number=number, error=why, position=position)
     return Line(number=number, text=text, position=position)
 
 
-def _encoding_of(raw: bytes) -> str:
-    try:
-        raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return "gb18030"
-    return "utf-8"
+def _encoding_of(raw: bytes) -> str | None:
+    for encoding in ("utf-8", "gb18030"):
+        with contextlib.suppress(UnicodeDecodeError):
+            raw.decode(encoding)
+            return encoding
+    return None
 
 
 def _without_bom(raw: bytes) -> bytes:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
+
+from kombu.utils import json as kombu_json
 
 from worker import retry
 from worker.contract import request
@@ -35,5 +36,6 @@ def accept(
         write = retry.reaching_ledger(LEDGER_SECONDS)
         return write(ledger.submit, wish, request_ids.new_id()).id
     except request.InvalidRequest as error:
-        refuse(json.dumps(fields).encode(), queue, str(error))
+        # As it came: Celery has made dates and the like of what JSON has no word for.
+        refuse(kombu_json.dumps(fields).encode(), queue, str(error))
         return None

@@ -20,15 +20,16 @@ from typing import Any
 
 import redis
 from kombu.transport import redis as kombu_redis
+from kombu.utils import json as kombu_json
 
-from worker.contract import broker
+from worker.contract import broker, request
 
 #: Largest entry that is read, in bytes; fifty ids take 4 KiB, a whole request at most 8.
 MAX_ENTRY_BYTES = 64 * 1024
 #: Most ids one doorbell may carry.
 MAX_IDS = 50
-#: Deepest nesting of a request; far below where whoever reads it next would fail.
-MAX_DEPTH = 100
+#: Deepest nesting of a request: its metadata's, and itself.
+MAX_DEPTH = request.MAX_METADATA_DEPTH + 1
 
 _ARGUMENT_NAMES = {broker.DELIVER: "ids", broker.SUBMIT: "request"}
 
@@ -135,24 +136,22 @@ def _sole_argument(task: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
         raise Refused(f"{task} takes one argument, {name}")
     if task == broker.DELIVER:
         _check_ids(given[0])
-    elif not isinstance(given[0], dict):
-        raise Refused("request is no JSON object")
-    _check_depth(given[0])
+    else:
+        _check_request(given[0])
     return given[0]
 
 
-def _check_depth(value: Any) -> None:
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [
-            inner
-            for each in level
-            if isinstance(each, list | dict)
-            for inner in (each.values() if isinstance(each, dict) else each)
-        ]
-        if not level:
-            return
-    raise Refused("nested too deep to be read")
+def _check_request(value: Any) -> None:
+    if not isinstance(value, dict):
+        raise Refused("request is no JSON object")
+    if request.is_deeper(value, MAX_DEPTH):
+        raise Refused("nested too deep to be read")
+    try:
+        read = kombu_json.loads(json.dumps(value))
+    except Exception:  # Celery would drop the message, with a log line of its own
+        raise Refused("holds a __type__ and __value__ that Celery cannot read") from None
+    if not isinstance(read, dict):
+        raise Refused("request is no JSON object")
 
 
 def _check_ids(ids: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -102,6 +103,21 @@ def test_a_refused_request_goes_to_the_dead_list_with_its_error(
     assert queue == "kf.batch"
     assert why in said
     desk.ledger.bury(entry.decode(), queue=queue, why=said)
+
+
+def test_what_celery_made_of_a_refused_request_is_written_as_it_came(desk: Desk) -> None:
+    """A date in the metadata, which JSON has no word for: Celery writes it as one and reads it."""
+    moment = datetime.datetime(2031, 1, 1, tzinfo=datetime.UTC)
+    assert desk.accept({**WISH, "metadata": {"at": moment}}) is None
+    ((entry, _, said),) = desk.refused
+    assert said.startswith("metadata: not writable as JSON")
+    assert json.loads(entry)["metadata"]["at"]["__value__"] == moment.isoformat()
+
+
+def test_a_deadline_that_celery_made_a_time_of_is_taken(desk: Desk) -> None:
+    """A plain client writes it as it has it."""
+    moment = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
+    assert desk.accept({**WISH, "deadline_at": moment})
 
 
 def test_a_key_used_for_something_else_is_refused(desk: Desk) -> None:

@@ -175,6 +175,27 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "request null": (entry(headers__task=broker.SUBMIT, body=body_of([None])), "request is no"),
     "request a list": (entry(headers__task=broker.SUBMIT, body=body_of([[]])), "request is no"),
     "request a string": (entry(headers__task=broker.SUBMIT, body=body_of(["x"])), "request is no"),
+    "a date that is none": (
+        entry(
+            headers__task=broker.SUBMIT,
+            body=body_of([{**WISH, "metadata": {"__type__": "datetime", "__value__": "soon"}}]),
+        ),
+        "holds a __type__ and __value__ that Celery cannot read",
+    ),
+    "a type of nobody's": (
+        entry(
+            headers__task=broker.SUBMIT,
+            body=body_of([{**WISH, "metadata": {"__type__": [], "__value__": 1}}]),
+        ),
+        "holds a __type__ and __value__ that Celery cannot read",
+    ),
+    "request that reads as a date": (
+        entry(
+            headers__task=broker.SUBMIT,
+            body=body_of([{"__type__": "date", "__value__": "2031-01-01"}]),
+        ),
+        "request is no JSON object",
+    ),
     "request as keywords": (
         entry(headers__task=broker.SUBMIT, body=body_of([], WISH)),
         "takes one argument, request",

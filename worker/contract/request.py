@@ -30,6 +30,8 @@ MAX_KF_ACCOUNT = 128
 MIN_TTL_SECONDS, MAX_TTL_SECONDS = 1, 48 * 3600
 #: Most metadata a request may carry, in bytes of compact JSON.
 MAX_METADATA_BYTES = 4096
+#: Deepest nesting of metadata, itself included; far below where a reader of the record would fail.
+MAX_METADATA_DEPTH = 100
 #: Longest idempotency key, in characters.
 MAX_KEY = 128
 
@@ -57,8 +59,25 @@ _REPR.maxstring = 100
 
 
 def _shown(value: object) -> str:
-    text = _REPR.repr(value)
+    try:
+        text = _REPR.repr(value)
+    except Exception:  # an int of too many digits, or a caller's class that cannot tell itself
+        text = f"<{type(value).__name__}>"
+    text = text if text.isprintable() else repr(text)[1:-1]
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def is_deeper(value: object, depth: int) -> bool:
+    """Whether lists and objects stand in one another more than `depth` deep, `value` included."""
+    level = [value] if isinstance(value, list | tuple | dict) else []
+    for _ in range(depth):
+        level = [
+            inner
+            for each in level
+            for inner in (each.values() if isinstance(each, dict) else each)
+            if isinstance(inner, list | tuple | dict)
+        ]
+    return bool(level)
 
 
 def _check_agent(value: str) -> str:
@@ -102,6 +121,12 @@ def _check_targets(targets: tuple[str, ...]) -> None:
         raise ValueError("fallbacks: `any` takes whoever is left, so it can only come last")
 
 
+def _check_number(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("a life is a number of seconds")
+    return value
+
+
 def _split_fallbacks(value: object) -> object:
     """CSV writes the list with `|` between the agents."""
     return [part.strip() for part in value.split("|")] if isinstance(value, str) else value
@@ -137,7 +162,9 @@ class SessionRequest(pydantic.BaseModel):
     appid: Appid | None = None
     lane: Lane = Lane.ESCALATION
     ttl_seconds: Annotated[
-        float | None, pydantic.Field(ge=MIN_TTL_SECONDS, le=MAX_TTL_SECONDS, allow_inf_nan=False)
+        float | None,
+        pydantic.Field(ge=MIN_TTL_SECONDS, le=MAX_TTL_SECONDS, allow_inf_nan=False),
+        pydantic.BeforeValidator(_check_number),
     ] = None
     deadline_at: pydantic.AwareDatetime | None = None
     key: Annotated[str | None, pydantic.Field(min_length=1, max_length=MAX_KEY)] = None
@@ -149,15 +176,24 @@ class SessionRequest(pydantic.BaseModel):
             _check_targets(self.targets)
         if self.ttl_seconds is not None and self.deadline_at is not None:
             raise ValueError("ttl_seconds and deadline_at are both given; give one")
-        if self.metadata is not None and len(self.metadata_json.encode()) > MAX_METADATA_BYTES:
-            raise ValueError(f"metadata: more than {MAX_METADATA_BYTES} bytes of JSON")
+        if self.metadata is not None:
+            self._check_metadata()
         return self
+
+    def _check_metadata(self) -> None:
+        if len(self.metadata_json.encode()) > MAX_METADATA_BYTES:
+            raise ValueError(f"metadata: more than {MAX_METADATA_BYTES} bytes of JSON")
+        if is_deeper(self.metadata, MAX_METADATA_DEPTH):
+            raise ValueError(f"metadata: nested more than {MAX_METADATA_DEPTH} deep")
 
     @classmethod
     def parse(cls, fields: Mapping[str, Any]) -> Self:
         """Check `fields`; raises InvalidRequest with one sentence for the first breach."""
         if not isinstance(fields, Mapping):
             raise InvalidRequest(f"a request is a JSON object, not {_shown(fields)}")
+        for name in fields:  # it leads: a misspelled name explains a missing one
+            if name not in cls.model_fields:
+                raise InvalidRequest(_unknown_field(name))
         try:
             return cls.model_validate(dict(fields))
         except pydantic.ValidationError as error:
@@ -208,15 +244,12 @@ class SessionRequest(pydantic.BaseModel):
 
 
 def _sentence(invalid: pydantic.ValidationError) -> str:
-    """One sentence for what pydantic found; a misspelled name explains a missing one and leads."""
-    errors = invalid.errors(include_url=False)
-    error = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
+    """One sentence for the first that pydantic found."""
+    error = invalid.errors(include_url=False)[0]
     message = error["msg"].removeprefix("Value error, ")
     if not error["loc"]:
         return message
     field = str(error["loc"][0])
-    if error["type"] == "extra_forbidden":
-        return _unknown_field(field)
     if error["type"] == "missing":
         return f"{field}: missing; a request names at least kf_account and openid"
     value = error["input"]
@@ -225,7 +258,9 @@ def _sentence(invalid: pydantic.ValidationError) -> str:
     return f"{field}: {_shown(value)}: {message}{hint}"
 
 
-def _unknown_field(field: str) -> str:
+def _unknown_field(name: object) -> str:
+    is_short = isinstance(name, str) and len(name) <= 40 and name.isprintable()
+    field = str(name) if is_short else _shown(name)
     near = difflib.get_close_matches(field, SessionRequest.model_fields, n=1, cutoff=0.4)
     mend = (
         f"did you mean {near[0]}?"

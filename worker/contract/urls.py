@@ -8,6 +8,7 @@ import urllib.parse
 
 import redis
 
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 _REDIS_SCHEMES = ("redis", "rediss", "unix", "sentinel")
 #: redis-py takes a database that is no number for 0, and fails late on a wrong port.
 _REDIS_URL = re.compile(
@@ -61,11 +62,13 @@ def sentinel_parts(url: str) -> tuple[list[tuple[str, int]], str, int, str | Non
 
 def redact(url: str) -> str:
     """`url` without its password and query, fit for a person's eyes."""
-    scheme, _, rest = url.partition("://")
+    scheme, mark, rest = url.partition("://")
+    if not mark or not _SCHEME.fullmatch(scheme):  # forgotten: a password may stand in its place
+        scheme, mark, rest = "", "", url
     if "@" in rest.partition("?")[2]:  # nobody can tell where its password ends
-        return f"{scheme}://***"
+        return f"{scheme}{mark}***"
     _, at, place = rest.partition("?")[0].rpartition("@")
-    return f"{scheme}://{'***@' if at else ''}{place}"
+    return f"{scheme}{mark}{'***@' if at else ''}{place}"
 
 
 def is_safe(url: urllib.parse.SplitResult) -> bool:

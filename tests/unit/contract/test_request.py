@@ -92,6 +92,8 @@ def refusal(**fields: Any) -> str:
         ({"metadata": {"a": float("nan")}}, "metadata: not writable as JSON"),
         ({"metadata": {"a": {1, 2}}}, "metadata: not writable as JSON"),
         ({"metadata": {"a": "\ud800"}}, "metadata: not writable as JSON"),
+        ({"metadata": {"a": json.loads("[" * 100 + "]" * 100)}}, "metadata: nested more than 100"),
+        ({"ttl_seconds": True}, "ttl_seconds: True: a life is a number of seconds"),
     ],
 )
 def test_each_breach_names_the_field_the_value_and_the_rule(
@@ -124,6 +126,7 @@ def test_each_breach_names_the_field_the_value_and_the_rule(
         {"metadata": {}},
         {"metadata": '{"a": [1, {"b": null}]}'},
         {"metadata": {"a": "x" * 4088}},
+        {"metadata": {"a": json.loads("[" * 99 + "]" * 99)}},
         {"appid": None},
     ],
 )
@@ -148,6 +151,9 @@ def test_swapped_arguments_are_recognised() -> None:
         ("meta", "did you mean metadata?"),
         ("zzz", "the fields are openid, kf_account, fallbacks, appid, lane"),
         ("", "the fields are"),
+        ("\ud800", "'\\ud800': unknown field; the fields are"),
+        ("open\nid", "'open\\nid': unknown field; did you mean openid?"),
+        ("o" * 5000, "...oooo"),
     ],
 )
 def test_an_unknown_field_names_the_nearest(name: str, mend: str) -> None:
@@ -155,6 +161,8 @@ def test_an_unknown_field_names_the_nearest(name: str, mend: str) -> None:
     said = refusal(**{name: "x"})
     assert "unknown field" in said
     assert mend in said
+    assert said.isprintable()
+    assert len(said) < 300
 
 
 def test_a_misspelled_name_is_said_before_the_missing_one() -> None:
@@ -200,6 +208,7 @@ def nested(depth: int) -> Any:
         {"metadata": {"a": b"bytes"}},
         {"metadata": '{"a": ' + "9" * 5000 + "}"},
         {"ttl_seconds": 10**400},
+        {"openid": 10**5000},
         {"openid": "\ud800"},
         {"key": "\ud800"},
         {"\ud800": "x"},

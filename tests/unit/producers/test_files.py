@@ -86,6 +86,10 @@ def test_a_row_that_names_its_agent_keeps_it() -> None:
         ("openid\no1\n".encode("utf-16"), "UTF-16"),
         (b"open\0id\n", "line 1: holds a NUL byte"),
         (b'openid,"kf_account\n', "line 1: not CSV"),
+        (b"\n\nopenid\no1\n", "line 3: kf_account: the column is missing"),
+        (b"\n[", "line 2: a JSON array"),
+        (b"openid," + b"x" * 60_000, r"line 1: 'x{37}\.\.\.': unknown column; the columns are"),
+        (b"\xef\xbb\xbf" + b"o" * lines.MAX_LINE + b"\no2", "line 1: longer than 65536 bytes"),
     ],
 )
 def test_a_file_that_cannot_be_read_at_all_says_why(content: bytes, why: str) -> None:
@@ -110,8 +114,25 @@ def test_a_bad_row_is_told_by_line_and_the_others_are_read() -> None:
     assert found[2][1] == "1 cells, and the header has 2"
     assert found[3][1] == "holds a NUL byte"
     assert found[4][1] == f"longer than {lines.MAX_LINE} bytes"
-    assert found[5][1] == "is not GB18030 at byte 2"
+    assert found[5][1] == "is not UTF-8, nor GB18030, at byte 2"
     assert found[6][1] == {"openid": "o9", "kf_account": "a@b"}
+
+
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("damaged", [b"o1,\xff\xff@b", b"o1,\x81\x40\0@b"])
+def test_a_damaged_row_does_not_decide_how_the_others_are_read(
+    start: bytes, damaged: bytes
+) -> None:
+    content = start + b"openid,kf_account\n" + damaged + b"\n" + "o2,客服一@b\n".encode()
+    assert rows(content)[1] == (3, {"openid": "o2", "kf_account": "客服一@b"})
+
+
+def test_a_file_with_a_bom_is_utf_8_whatever_its_first_odd_row_looks_like() -> None:
+    content = b"\xef\xbb\xbfopenid,kf_account\no1,\xa3\xa3@b\n" + "o2,客服一@b\n".encode()
+    assert rows(content) == [
+        (2, "is not UTF-8 at byte 4"),
+        (3, {"openid": "o2", "kf_account": "客服一@b"}),
+    ]
 
 
 def test_a_cell_may_hold_json_and_delimiters() -> None:
