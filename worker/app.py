@@ -15,8 +15,9 @@ from celery import bootsteps, signals
 from worker import errors, logs, runtime
 from worker.contract import broker, settings
 
-#: Celery reports every message it takes and finishes; a settled request is reported once, by us.
-_CHATTY_LOGGERS = ("celery.worker.strategy", "celery.app.trace")
+#: Celery reports every message it takes and finishes, at DEBUG with all that is in it; a settled
+#: request is reported once, by us.
+_CHATTY_LOGGERS = ("celery.worker.strategy", "celery.app.trace", "celery.pool")
 #: Workers do not talk to each other: the ledger says who lives, and their talk is not checked.
 _NO_CHATTER = {"without_gossip": True, "without_mingle": True, "without_heartbeat": True}
 #: Where the checking transport of a broker's scheme has a name of its own.

@@ -15,6 +15,7 @@ import structlog
 
 from worker import accepting, errors, runtime
 from worker.contract import broker
+from worker.wechat import redaction
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +41,8 @@ def submit(self: Any, fields: dict[str, Any]) -> None:
         log.error("submit_postponed", error=str(error))
         raise celery.exceptions.Reject(error, requeue=True) from None
     except Exception as error:  # a bug of ours must not swallow somebody's request
-        here.refuse(json.dumps(fields).encode(), queue, f"a bug of ours: {error!r}")
+        why = redaction.clean(f"a bug of ours: {error!r}")
+        here.refuse(json.dumps(fields).encode(), queue, why)
         raise
     if request_id:
         deliver(ids=[request_id])

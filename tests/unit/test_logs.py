@@ -166,6 +166,21 @@ def test_a_traceback_shows_neither_tokens_nor_local_variables(
     assert OPENID not in text
 
 
+@pytest.mark.parametrize("log_format", FORMATS)
+def test_an_openid_is_masked_where_nobody_names_it(stderr: Stderr, log_format: str) -> None:
+    """In what a bug says, and in what a library quotes."""
+    log = stderr.configure(log_format)
+    try:
+        raise KeyError(OPENID, '{"openid": "short-of-28"}')
+    except KeyError:
+        log.exception("delivery_crashed")
+    logging.getLogger("celery").info("took [{'openid': 'short-of-28'}, %r]", OPENID)
+    text = stderr.getvalue()
+    assert text.count("oABC") == 2
+    assert OPENID not in text
+    assert "short-of-28" not in text
+
+
 def test_configuring_again_does_not_double_the_lines(stderr: Stderr) -> None:
     """Celery and the runtime both set up logging."""
     stderr.configure("json")

@@ -165,7 +165,7 @@ def test_each_source_of_a_token_has_its_class(fields: dict[str, Any], kind: type
     """One account, one source."""
     made = start(**fields)
     (account,) = made._accounts.values()
-    assert isinstance(account.tokens, kind)
+    assert isinstance(account.tokens._source, kind)
     made.close()
 
 

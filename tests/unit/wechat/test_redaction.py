@@ -1,6 +1,9 @@
+import json
 import logging
 import re
 import sys
+import urllib.parse
+from collections.abc import Callable
 
 import hypothesis
 import pytest
@@ -33,6 +36,58 @@ def test_a_value_named_as_a_secret_is_replaced(text: str) -> None:
 
 def test_a_secret_without_a_name_is_replaced_when_it_is_known() -> None:
     assert redaction.redact("bad PLANTED here", "PLANTED", None, "") == "bad *** here"
+
+
+AWKWARD = """PLANTEDa1b2c3d4 @/#%"'\\\\é\udcff PLANTEDe5f6g7h8"""
+
+
+@pytest.mark.parametrize(
+    "spell",
+    [
+        str,
+        json.dumps,
+        repr,
+        ascii,
+        lambda text: urllib.parse.quote(text, errors="replace"),
+        lambda text: json.dumps(repr({"x": text})),
+        lambda text: text[20:],
+    ],
+)
+def test_what_was_learned_is_hidden_in_every_spelling(spell: Callable[[str], str]) -> None:
+    """Until it is forgotten."""
+    text = f"no name before {spell(AWKWARD)}, none behind"
+    assert redaction.redact(text) == text
+    redaction.learn(AWKWARD, None, "", "short")
+    try:
+        assert "PLANTED" not in redaction.redact(text)
+        assert redaction.redact("a short text") == "a short text"
+    finally:
+        redaction.forget(AWKWARD)
+    assert redaction.redact(text) == text
+
+
+@pytest.mark.parametrize(
+    ("url", "hidden"),
+    [
+        ("redis://user:PLANTED%40pw@h:1/0", ["PLANTED%40pw", "PLANTED@pw"]),
+        ("sentinel://:PLANTEDpw@h1,h2/main/0", ["PLANTEDpw"]),
+        ("https://u:PLANTEDpw@h/t?key=PLANTED%2Fquery", ["PLANTED/query", "PLANTED%2Fquery"]),
+        ("redis://h/0?ssl_cert_reqs=required", []),
+    ],
+)
+def test_of_a_url_what_proves_who_asks_is_learned(url: str, hidden: list[str]) -> None:
+    redaction.learn_url(url)
+    try:
+        assert [redaction.redact(f"<{each}>") for each in hidden] == ["<***>"] * len(hidden)
+        assert redaction.redact("required of user at h:1") == "required of user at h:1"
+    finally:
+        redaction.forget(*list(redaction._learned))
+
+
+def test_a_login_in_a_url_is_hidden() -> None:
+    """Of a proxy's, too, which nobody has learned."""
+    text = "via http://user:PLANTED@proxy:3128, for anna@shop"
+    assert redaction.redact(text) == "via http://***@proxy:3128, for anna@shop"
 
 
 def test_plain_words_about_tokens_stay() -> None:
