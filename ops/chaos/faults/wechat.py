@@ -1,0 +1,155 @@
+"""A WeChat that is busy, silent, lying or out of order."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+from ops.chaos import fault, site
+from worker.contract import errcodes
+
+_CREATE = "/customservice/kfsession/create"
+_SESSION_CALLS = [_CREATE, "/customservice/kfsession/getsession"]
+ALL_CALLS = [*_SESSION_CALLS, "/cgi-bin/customservice/getonlinekflist"]
+
+#: How many calls go wrong; fewer where each holds a slot for a whole deadline, or costs 10 MB.
+_OFTEN, _SELDOM = 0.15, 0.02
+
+#: What happens to a call, by the simulator's name, and in the words of the table.
+HAPPENS = {
+    "busy": "-1, nothing done",
+    "lied": "a session opened although the reply said -1",
+    "lied_502": "a session opened although the reply was 502",
+    "html_502": "502 with a page of HTML, nothing done",
+    "cut_before": "reset after sending, nothing done",
+    "cut_after": "reset after sending, a session opened",
+    "cut_idle": "reset before sending: a kept connection is gone",
+    "cut_during": "reset during the reply",
+    "short": "a reply shorter than it says",
+    "hang": "no reply until the deadline",
+    "drip": "a byte a second in the body",
+    "drip_head": "a byte a second in the header",
+    "huge": "replies of 10 MB",
+    "bomb": "gzip bombs",
+    "garbage": "replies that are no JSON",
+    "truncated": "truncated JSON",
+    "html_200": "a page of HTML with 200",
+    "redirect": "redirects",
+    "errcode_text": "errcode as a string",
+    "errcode_missing": "no errcode",
+    "errcode_float": "errcode as a float",
+    "errcode_nan": "errcode NaN",
+    "same_65414": "65414 although the agent asked serves the fan",
+    "expired_token": "tokens that die at any moment",
+}
+_SLOW = frozenset({"hang", "drip", "drip_head", "huge", "bomb", "expired_token"})
+
+#: What WeChat says of one call, as far as that is not about the account.
+_OF_REQUESTS = [
+    code
+    for code, row in errcodes.TABLE.items()
+    if row.verdict
+    in (
+        errcodes.Verdict.TRANSIENT,
+        errcodes.Verdict.TOKEN,
+        errcodes.Verdict.FAN_INVALID,
+        errcodes.Verdict.AGENT_OUT,
+        errcodes.Verdict.AGENT_OFFLINE,
+        errcodes.Verdict.SERVED_ELSEWHERE,
+        errcodes.Verdict.BAD_REQUEST,
+        errcodes.Verdict.UNKNOWN,
+    )
+]
+#: What it says of an account, which holds all of its requests.
+_OF_ACCOUNTS = [code for code in errcodes.TABLE if code not in (0, *_OF_REQUESTS)]
+#: How long an account is refused, in seconds.
+_REFUSED_SECONDS = 1.5
+
+
+class Refusals:
+    """An account whose calls, or whose token calls, are answered by one code after the other."""
+
+    def __init__(self, field: str) -> None:
+        self._field = field
+        self._codes = itertools.cycle(_OF_ACCOUNTS)
+
+    def strike(self, at: site.Site) -> None:
+        """Refuse for a while; the time until the next probe is made to pass."""
+        tell = at.stack.simulator.tell
+        tell("accounts", **{self._field: next(self._codes)})
+        if self._field == "token_errcode":
+            tell("tokens/expire")
+        time.sleep(at.scaled(_REFUSED_SECONDS))
+        tell("accounts", **{self._field: 0})
+        at.mark()
+        at.pass_holds()
+
+
+def _show_wrong_certificate(at: site.Site) -> None:
+    """Another host's certificate, or a stranger's, by turns; kept connections are cut."""
+    assert at.certificates is not None  # noqa: S101 - the fault asks for TLS
+    at.certificates.show_wrong(len(at.struck_at))
+    at.wires.cut()
+    time.sleep(at.scaled(_REFUSED_SECONDS))
+    at.certificates.show_right()
+    at.mark()
+
+
+def _struck(at: site.Site) -> None:
+    """How many calls went wrong, by WeChat's book."""
+    calls = [each for path in ALL_CALLS for each in at.stack.simulator.book(path)["calls"]]
+    at.times = sum(bool(each["fault"]) for each in calls)
+
+
+def _fault(name: str, what: str) -> fault.Fault:
+    return fault.Fault(
+        name=f"wechat-{name.replace('_', '-')}",
+        what=what,
+        chances={name: _SELDOM if name in _SLOW else _OFTEN, "paths": ALL_CALLS},
+        check=_struck,
+    )
+
+
+FAULTS = (
+    *(_fault(name, what) for name, what in HAPPENS.items()),
+    fault.Fault(
+        name="wechat-read-back-fails",
+        what="getsession fails while the fan is unsure",
+        chances={"cut_after": 0.3, "html_502": 0.2, "paths": _SESSION_CALLS},
+        check=_struck,
+    ),
+    fault.Fault(
+        name="wechat-61458",
+        what="61458 for who is served by another agent",
+        scenario='served_elsewhere = "61458"\n',
+        chances={"cut_after": 0.1},
+        check=_struck,
+    ),
+    fault.Fault(
+        name="wechat-codes",
+        what="each code that is about one request",
+        chances={
+            "errcodes": {str(code): 0.2 / len(_OF_REQUESTS) for code in _OF_REQUESTS},
+            "paths": _SESSION_CALLS,
+        },
+        check=_struck,
+    ),
+    fault.Fault(
+        name="wechat-account-refused",
+        what="each code that is about the account",
+        strike=Refusals("errcode").strike,
+        times=len(_OF_ACCOUNTS),
+    ),
+    fault.Fault(
+        name="wechat-token-refused",
+        what="each of these codes from the token call",
+        strike=Refusals("token_errcode").strike,
+        times=len(_OF_ACCOUNTS),
+    ),
+    fault.Fault(
+        name="wechat-certificate",
+        what="wrong certificates: another host's, or a stranger's",
+        strike=_show_wrong_certificate,
+        has_tls=True,
+    ),
+)

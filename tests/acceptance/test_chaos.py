@@ -1,0 +1,49 @@
+"""Every fault of `python -m ops.chaos`, small: nothing is lost, doubled or left behind."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from ops.chaos import children
+from ops.chaos.faults import table
+from tests.acceptance import processes
+
+#: `all-together` strikes with each of the faults that share its world once; these have their own.
+_SMALL = ("--requests", "200", "--scale", "0.05", "--slots", "8", "--call-timeout", "0.5")
+RUNS = {
+    "all-together": ("--strikes", "17", "--requests", "400"),
+    "worker-killed-at-step": ("--strikes", "6"),
+    "worker-frozen-handover": ("--strikes", "1"),
+    "worker-ended": ("--strikes", "2"),
+    "redis-killed-always": ("--strikes", "1"),
+    "redis-reply-lost": ("--strikes", "10"),
+    "clocks-differ": ("--strikes", "1"),
+    "doorbells-dropped": (),
+    "wechat-certificate": ("--strikes", "2"),
+    "producer-killed": ("--strikes", "1"),
+    "producers-race": (),
+    "broker-away": ("--strikes", "1"),
+    "ledger-away": ("--strikes", "1"),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_fault_loses_and_doubles_nothing(tmp_path: Path, name: str) -> None:
+    """Both books agree after it."""
+    command = [sys.executable, "-m", "ops.chaos", name, *_SMALL, *RUNS[name]]
+    environment = children.environment(TMPDIR=str(tmp_path), **processes.MEASURED)
+    with children.Children(tmp_path) as some:
+        trial = some.start("chaos", command, environment)
+        assert trial.wait(processes.PATIENCE_SECONDS) == 0, trial.output()
+        assert f"ok    {name} " in trial.output()
+    assert not list(tmp_path.glob("kfsession-*"))
+
+
+def test_every_fault_stands_in_the_readme() -> None:
+    """The table's rows begin with the commands that repeat them."""
+    text = (Path(table.__file__).parents[1] / "README.md").read_text()
+    missing = [name for name in table.FAULTS if f"| `python -m ops.chaos {name}` |" not in text]
+    assert missing == []

@@ -1,0 +1,37 @@
+"""A master that dies under the work: what submit returned a receipt for ends, and ends once."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from ops.chaos import children
+from tests.acceptance import processes
+
+#: A trial starts nine processes before it begins, in seconds.
+_PATIENCE_SECONDS = 110.0
+
+
+@pytest.mark.parametrize("replicas", [1, 0])
+def test_a_small_failover_loses_nothing_that_a_replica_had(tmp_path: Path, replicas: int) -> None:
+    """And without a replica the trial says what that cost; no fan has two agents either way."""
+    arguments = ["--requests", "300", "--failovers", "1", "--replicas", str(replicas)]
+    environment = children.environment(TMPDIR=str(tmp_path), **processes.MEASURED)
+    command = [sys.executable, "-m", "ops.chaos.failover", *arguments]
+    with children.Children(tmp_path) as some:
+        child = some.start("trial", command, environment)
+        assert child.wait(_PATIENCE_SECONDS) == 0, child.output()
+    said = child.output()
+    assert re.match(r"settings: --requests 300 --failovers 1", said)
+    figures = dict(re.findall(r"^(\w[\w ]*?) {2,}(.+)$", said, re.M))
+    assert figures["failovers"] == "1"
+    assert figures["accepted"] == "300"
+    assert figures["doubled"] == figures["untrue records"] == "0"
+    if replicas:
+        assert figures["lost"].startswith("0 of 300 accepted")
+    else:
+        assert "what only the master had is lost with it" in figures["lost"]
+    assert not list(tmp_path.glob("kfsession-*"))
