@@ -23,7 +23,7 @@ HAPPENS = {
     "html_502": "502 with a page of HTML, nothing done",
     "cut_before": "reset after sending, nothing done",
     "cut_after": "reset after sending, a session opened",
-    "cut_idle": "reset before sending: a kept connection is gone",
+    "cut_idle": "a kept connection is reset at the next call",
     "cut_during": "reset during the reply",
     "short": "a reply shorter than it says",
     "hang": "no reply until the deadline",
@@ -44,14 +44,13 @@ HAPPENS = {
 }
 _SLOW = frozenset({"hang", "drip", "drip_head", "huge", "bomb", "expired_token"})
 
-#: What WeChat says of one call, as far as that is not about the account.
+#: What WeChat says of one call, as far as that is not about the account or its token.
 _OF_REQUESTS = [
     code
     for code, row in errcodes.TABLE.items()
     if row.verdict
     in (
         errcodes.Verdict.TRANSIENT,
-        errcodes.Verdict.TOKEN,
         errcodes.Verdict.FAN_INVALID,
         errcodes.Verdict.AGENT_OUT,
         errcodes.Verdict.AGENT_OFFLINE,
@@ -127,7 +126,7 @@ FAULTS = (
     ),
     fault.Fault(
         name="wechat-codes",
-        what="each code that is about one request",
+        what="every code that is about one request",
         chances={
             "errcodes": {str(code): 0.2 / len(_OF_REQUESTS) for code in _OF_REQUESTS},
             "paths": _SESSION_CALLS,
@@ -136,13 +135,13 @@ FAULTS = (
     ),
     fault.Fault(
         name="wechat-account-refused",
-        what="each code that is about the account",
+        what="every code that is about the account or its token",
         strike=Refusals("errcode").strike,
         times=len(_OF_ACCOUNTS),
     ),
     fault.Fault(
         name="wechat-token-refused",
-        what="each of these codes from the token call",
+        what="every one of these from the token call",
         strike=Refusals("token_errcode").strike,
         times=len(_OF_ACCOUNTS),
     ),
