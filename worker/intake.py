@@ -124,7 +124,7 @@ def _expires(value: Any) -> str | None:
 
 def _task(name: Any) -> str:
     if not isinstance(name, str) or name not in _ARGUMENT_NAMES:
-        raise Refused(f"no task is called {str(name)[:80]!r}")
+        raise Refused(f"no such task: {str(name)[:80]!r}")
     return name
 
 

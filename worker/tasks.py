@@ -6,12 +6,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import celery
 import celery.exceptions
 import structlog
+from kombu.utils import json as kombu_json
 
 from worker import accepting, errors, runtime
 from worker.contract import broker
@@ -42,7 +42,7 @@ def submit(self: Any, fields: dict[str, Any]) -> None:
         raise celery.exceptions.Reject(error, requeue=True) from None
     except Exception as error:  # a bug of ours must not swallow somebody's request
         why = redaction.clean(f"a bug of ours: {error!r}")
-        here.refuse(json.dumps(fields).encode(), queue, why)
+        here.refuse(kombu_json.dumps(fields).encode(), queue, why)
         raise
     if request_id:
         deliver(ids=[request_id])

@@ -10,7 +10,9 @@ import urllib.parse
 from typing import Any
 
 import kombu
+import redis.backoff
 import redis.connection
+import redis.retry
 
 from worker.contract import request, settings, urls
 
@@ -78,7 +80,10 @@ def _transport_options(config: settings.Settings) -> dict[str, Any]:
         "queue_order_strategy": "priority",
     }
     if parts := urls.sentinel_parts(config.celery_url):
-        options |= {"master_name": parts[1], "sentinel_kwargs": {"socket_timeout": 5}}
+        # One try each: to ask dead sentinels again and again costs more time than a ring has.
+        once = redis.retry.Retry(redis.backoff.NoBackoff(), 0)
+        asking = {"socket_timeout": 5, "retry": once}
+        options |= {"master_name": parts[1], "sentinel_kwargs": asking}
     return options
 
 

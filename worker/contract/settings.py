@@ -10,7 +10,6 @@ import functools
 import json
 import os
 import tomllib
-import urllib.parse
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -38,7 +37,7 @@ class InvalidSettings(ValueError):
 
 
 def _check_token_url(value: SecretStr | None) -> SecretStr | None:
-    parts = urllib.parse.urlsplit(value.get_secret_value()) if value else None
+    parts = urls.split(value.get_secret_value()) if value else None
     if parts and not urls.is_safe(parts):
         raise ValueError(
             "must be an https:// URL that answers as WeChat's token call; only loopback may be http"
@@ -141,12 +140,16 @@ class Settings(pydantic_settings.BaseSettings):
             variable = f"KF_{name.upper()}_FILE"
             if values.get(name):
                 raise ValueError(f"{variable}: KF_{name.upper()} is set too; give one of them")
+            # A secret that was meant for the variable without _FILE has no slash: not shown.
+            shown = repr(path) if "/" in str(path) else "the file it names"
             try:
                 values[name] = Path(path).read_text().strip()
             except OSError as error:
-                raise ValueError(f"{variable}: cannot read {path!r}: {error.strerror}") from None
+                raise ValueError(f"{variable}: cannot read {shown}: {error.strerror}") from None
             except UnicodeError:
                 raise ValueError(f"{variable}: {path!r} is no text") from None
+            except ValueError:
+                raise ValueError(f"{variable}: what is set is no path") from None
             if not values[name]:
                 raise ValueError(f"{variable}: {path!r} is empty")
         return values
@@ -162,8 +165,7 @@ class Settings(pydantic_settings.BaseSettings):
     @pydantic.field_validator("api_base_url")
     @classmethod
     def _check_api_base_url(cls, value: str) -> str:
-        parts = urllib.parse.urlsplit(value)
-        _ = parts.port  # raises when it is no port
+        parts = urls.split(value)
         if parts.username or parts.password or parts.query or parts.fragment or not parts.hostname:
             raise ValueError(f"{urls.redact(value)!r} must be scheme://host[:port] and no more")
         if urls.is_safe(parts):
@@ -239,7 +241,10 @@ def load(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except pydantic.ValidationError as error:
-        raise InvalidSettings(_message(error)) from None
+        wrong = _message(error)
+    except UnicodeDecodeError:
+        wrong = ".env: is not UTF-8"
+    raise InvalidSettings(wrong)  # out here: what was caught holds the secrets given
 
 
 def _embedded_url() -> str | None:
@@ -261,10 +266,12 @@ def _read_accounts(path: Path) -> tuple[Account, ...]:
         raise InvalidSettings(
             f"KF_ACCOUNTS_FILE: cannot read {str(path)!r}: {error.strerror}"
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeError) as error:
-        raise InvalidSettings(f"KF_ACCOUNTS_FILE: {str(path)!r} is no TOML: {error}") from None
     except pydantic.ValidationError as error:
         raise InvalidSettings(f"KF_ACCOUNTS_FILE: {_message(error, prefix='')}") from None
+    except (tomllib.TOMLDecodeError, UnicodeError) as error:
+        raise InvalidSettings(f"KF_ACCOUNTS_FILE: {str(path)!r} is no TOML: {error}") from None
+    except (ValueError, RecursionError):  # a path with a NUL; numbers and nesting beyond reading
+        raise InvalidSettings(f"KF_ACCOUNTS_FILE: {str(path)!r} cannot be read as TOML") from None
     appids = [account.appid for account in accounts]
     if not accounts or len(set(appids)) < len(appids):
         raise InvalidSettings(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 import urllib.parse
@@ -19,9 +20,8 @@ _REDIS_URL = re.compile(
 def check_redis(url: str) -> None:
     """Raise ValueError, with the mend, when `url` is none of redis, rediss, unix and sentinel."""
     if url.partition("://")[0] not in _REDIS_SCHEMES or "://" not in url:
-        raise ValueError(
-            f"{redact(url)!r} must start with redis://, rediss://, unix:// or sentinel://"
-        )
+        # Not shown: what is no URL may be a password that was meant for another variable.
+        raise ValueError("must start with redis://, rediss://, unix:// or sentinel://")
     if url.startswith("redis") and not _REDIS_URL.fullmatch(url):
         raise ValueError(f"{redact(url)!r} is not redis://[[user]:password@]host[:port][/database]")
     if url.startswith("sentinel://"):
@@ -38,7 +38,7 @@ def _is_understood(url: str) -> bool:
     try:
         pool = redis.ConnectionPool.from_url(url)
         pool.connection_class(**pool.connection_kwargs)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, redis.RedisError):
         return False
     return True
 
@@ -58,6 +58,16 @@ def sentinel_parts(url: str) -> tuple[list[tuple[str, int]], str, int, str | Non
         hosts.append((host, int(port)))
     password = urllib.parse.unquote(form["pw"]) if form["pw"] else None
     return hosts, form["name"], int(form["db"] or 0), password
+
+
+def split(url: str) -> urllib.parse.SplitResult:
+    """The parts of an HTTP URL; raises ValueError, with the mend and without the login."""
+    with contextlib.suppress(ValueError):
+        parts = urllib.parse.urlsplit(url)
+        _ = parts.port  # raises when it is no port
+        return parts
+    # Out here, so that what the first error quotes is in no traceback.
+    raise ValueError("cannot be read as scheme://host[:port]; percent-encode what is special")
 
 
 def redact(url: str) -> str:

@@ -56,8 +56,9 @@ class Route:
     """The way to one path of a host, and what all requests for it have in common."""
 
     pool: _Pool
-    target: bytes
-    headers: bytes
+    #: May hold the secrets of a token URL, as the headers may.
+    target: bytes = dataclasses.field(repr=False)
+    headers: bytes = dataclasses.field(repr=False)
 
     def exchange(
         self, call: connection.Call, *, query: str, data: bytes | None, limit: int

@@ -40,14 +40,16 @@ class Doubling:
 
 
 def _reorder(at: site.Site) -> None:
-    for name in _LISTS:
-        with at.client.pipeline() as pipe:
-            pipe.lrange(name, 0, -1)
-            pipe.delete(name)
-            entries = pipe.execute()[0]
-        at.chance.shuffle(entries)
-        if entries:
-            at.client.rpush(name, *entries)
+    # Malformed entries may lie there too: not every one is text.
+    with contextlib.closing(redis.Redis.from_url(at.stack.valkey.url)) as client:
+        for name in _LISTS:
+            with client.pipeline() as pipe:
+                pipe.lrange(name, 0, -1)
+                pipe.delete(name)
+                entries = pipe.execute()[0]
+            at.chance.shuffle(entries)
+            if entries:
+                client.rpush(name, *entries)
     at.times += 1
 
 

@@ -115,6 +115,16 @@ def test_a_lease_outlives_a_token_fetch_and_a_call() -> None:
         ("KF_LOG_LEVEL", "LOUD"),
         ("KF_ACCESS_TOKEN_URL", f"gopher://h/{SECRET}"),
         ("KF_ACCESS_TOKEN_URL", SECRET),
+        ("KF_ACCESS_TOKEN_URL", f"https://u:{SECRET}\u2100@h/"),
+        ("KF_API_BASE_URL", f"https://u:{SECRET}/x@h/"),
+        ("KF_API_BASE_URL", f"https://h:{SECRET}/0"),
+        ("KF_API_BASE_URL", f"https://u:{SECRET}\u2100@h/"),
+        ("KF_REDIS_URL", SECRET),
+        ("KF_REDIS_URL", f"{SECRET}://h"),
+        ("KF_REDIS_URL", f"rediss://:{SECRET}@h/0?ssl_cert_reqs=no"),
+        ("KF_BROKER_URL", SECRET),
+        ("KF_APPSECRET_FILE", SECRET),
+        ("KF_REDIS_URL_FILE", SECRET),
         ("KF_APPSECRET_FILE", "/does/not/exist"),
         ("KF_ACCOUNTS_FILE", "/does/not/exist"),
     ],
@@ -383,7 +393,10 @@ def test_a_wrong_capacity_names_its_place_value_and_mend(
             "each appid once",
         ),
         (f'[[account]]\nappid = "wx1"\naccess_token_url = "{SECRET}"', "access_token_url: "),
+        ("a=" + "[" * 20_000, "cannot be read as TOML"),
+        ("[[account]]\nappid=" + "9" * 5000, "cannot be read as TOML"),
     ],
+    ids=range(15),
 )
 def test_a_wrong_accounts_file_is_refused_without_its_secrets(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str, said: str
@@ -403,6 +416,14 @@ def test_an_accounts_file_that_is_no_text_is_refused(
     (tmp_path / "accounts.toml").write_bytes(b"\xff\xfe")
     line = refusal(monkeypatch, KF_ACCOUNTS_FILE=tmp_path / "accounts.toml")
     assert line.startswith("KF_ACCOUNTS_FILE: ")
+
+
+def test_an_env_file_that_is_no_text_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In one line, as every wrong setting."""
+    (tmp_path / ".env").write_bytes(b"\xff\xfe")
+    assert refusal(monkeypatch) == ".env: is not UTF-8"
 
 
 # -- the embedded server ---------------------------------------------------------------------
