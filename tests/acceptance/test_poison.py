@@ -9,7 +9,6 @@ from tests.acceptance import books, conftest
 from worker.contract import record, request
 
 S = record.Status
-with_, body, GOOD = poison.with_, poison.body, poison.GOOD
 
 
 def test_malformed_entries_go_to_the_dead_list_and_work_goes_on(

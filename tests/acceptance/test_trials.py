@@ -14,11 +14,6 @@ from ops.chaos import children, trial
 from tests.acceptance import processes
 
 TRIALS = {
-    "ops.chaos.killed_workers": (
-        *("--requests", "60", "--kills", "1", "--slots", "4"),
-        *("--call-timeout", "0.5"),
-    ),
-    "ops.chaos.lost_doorbells": ("--requests", "20", "--every", "0.2"),
     "ops.bench.waiting_memory": (
         *("--requests", "500", "--expiring", "500", "--expiring-ttl", "3"),
         *("--fewest-buried", "1", "--most-tick-ratio", "1000"),
@@ -108,8 +103,8 @@ def test_a_trial_that_is_ended_takes_its_processes_with_it(
     some: children.Children, tmp_path: Path, how: str
 ) -> None:
     """However it ends, its Valkey, its WeChat and its workers end too."""
-    arguments = ("--requests", "5000", "--kills", "1", "--slots", "1")
-    child = start(some, tmp_path, "ops.chaos.killed_workers", *arguments)
+    arguments = ("worker-killed", "--requests", "5000", "--strikes", "1", "--slots", "1")
+    child = start(some, tmp_path, "ops.chaos", *arguments)
     trial.poll(lambda: len(left_behind(tmp_path)) >= 5, seconds=30, what="the whole stack runs")
     if how == "SIGKILL":
         child.kill()

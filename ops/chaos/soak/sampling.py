@@ -17,7 +17,8 @@ import psutil
 import redis
 
 import producers
-from ops.chaos import soak_load, soak_trouble, stack
+from ops.chaos import stack
+from ops.chaos.soak import sending, troubles
 from worker.contract import broker, record, request
 from worker.ledger import keys
 
@@ -98,8 +99,8 @@ class Sampler:
     def __init__(
         self,
         running: stack.Stack,
-        workers: soak_trouble.Workers,
-        load: soak_load.Load,
+        workers: troubles.Workers,
+        load: sending.Load,
         outcomes: Outcomes,
     ) -> None:
         self.samples: list[Sample] = []
@@ -107,7 +108,7 @@ class Sampler:
         self._workers = workers
         self._load = load
         self._outcomes = outcomes
-        self._valkey = soak_trouble.valkey_pid(running)
+        self._valkey = troubles.valkey_pid(running)
         self._started = time.monotonic()
 
     def run(self, is_over: threading.Event, every_seconds: float) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import matplotlib.axes
 import matplotlib.figure
 
-from ops.chaos import soak_samples
+from ops.chaos.soak import sampling
 
 PICTURE, FIGURES = "soak.png", "soak.json"
 _DOTS_AN_INCH = 90
@@ -22,7 +22,7 @@ Moments = Sequence[tuple[float, str]]
 def write(
     directory: Path,
     settings: dict[str, object],
-    samples: Sequence[soak_samples.Sample],
+    samples: Sequence[sampling.Sample],
     moments: Moments,
     *,
     warm_up: float,
@@ -38,7 +38,7 @@ def write(
     for plot in plots:
         _draw_moments(plot, moments)
         if samples[-1].seconds > warm_up:
-            for first, last in soak_samples.compared(samples, warm_up):
+            for first, last in sampling.compared(samples, warm_up):
                 plot.axvspan(first / 60, last / 60, color="0.93", zorder=0)
         plot.set_ylim(bottom=0)
         plot.grid(visible=True, alpha=0.3)
@@ -52,7 +52,7 @@ def _draw_lines(
     workers: matplotlib.axes.Axes,
     valkey: matplotlib.axes.Axes,
     live: matplotlib.axes.Axes,
-    samples: Sequence[soak_samples.Sample],
+    samples: Sequence[sampling.Sample],
 ) -> None:
     minutes = [one.seconds / 60 for one in samples]
     killed = [float("nan") if one.killed_worker is None else one.killed_worker for one in samples]

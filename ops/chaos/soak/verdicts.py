@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from concurrent import futures
 
 from ops.bench import figures
-from ops.chaos import soak_load, soak_samples, stack, trial
+from ops.chaos import stack, trial
+from ops.chaos.soak import sampling, sending
 from worker.contract import broker, record
 from worker.ledger import keys
 
@@ -27,7 +28,7 @@ _NAMED = 5
 
 def wait_until_all_ended(
     running: stack.Stack,
-    outcomes: soak_samples.Outcomes,
+    outcomes: sampling.Outcomes,
     following: list[futures.Future[None]],
     patience: float,
 ) -> None:
@@ -36,7 +37,7 @@ def wait_until_all_ended(
     def is_still() -> bool:
         if following[0].done():
             following[0].result()
-        return not soak_samples.ask_again(running.count_live)
+        return not sampling.ask_again(running.count_live)
 
     trial.poll(is_still, seconds=patience, what="all requests end", every=_LOOK_SECONDS)
     last = running.reader.newest_position()
@@ -50,8 +51,8 @@ def wait_until_all_ended(
 
 def judge_outcomes(
     running: stack.Stack,
-    load: soak_load.Load,
-    outcomes: soak_samples.Outcomes,
+    load: sending.Load,
+    outcomes: sampling.Outcomes,
     judged: figures.Figures,
 ) -> None:
     """Each accepted request ended once, and who has a session has an outcome that says so."""
@@ -82,7 +83,7 @@ def judge_outcomes(
             trial.show(**{f"{name}_such_as": sorted(ids)[:_NAMED]})
 
 
-def _fans_who_may_be_served(load: soak_load.Load, outcomes: soak_samples.Outcomes) -> set[str]:
+def _fans_who_may_be_served(load: sending.Load, outcomes: sampling.Outcomes) -> set[str]:
     return {
         openid
         for openid, request_id in load.accepted.items()
@@ -92,16 +93,16 @@ def _fans_who_may_be_served(load: soak_load.Load, outcomes: soak_samples.Outcome
 
 
 def judge_growth(
-    samples: Sequence[soak_samples.Sample], judged: figures.Figures, *, warm_up: float, most: float
+    samples: Sequence[sampling.Sample], judged: figures.Figures, *, warm_up: float, most: float
 ) -> None:
     """Memory after the warm-up, and at the end."""
-    first, last = soak_samples.compared(samples, warm_up)
+    first, last = sampling.compared(samples, warm_up)
     for name, data in (
         ("worker", lambda one: one.kept_worker),
         ("valkey_used", lambda one: one.valkey_used),
         ("valkey_rss", lambda one: one.valkey_rss),
     ):
-        early, late = (soak_samples.median(samples, data, span) for span in (first, last))
+        early, late = (sampling.median(samples, data, span) for span in (first, last))
         peak = max(map(data, samples))
         trial.show(**{f"{name}_mib": f"{early:.1f} early, {late:.1f} late, {peak:.1f} at most"})
         judged.at_most(f"{name}_growth", round(late / early - 1, 4), most)
@@ -117,7 +118,7 @@ def judge_growth(
 
 def judge_drained(
     running: stack.Stack,
-    outcomes: soak_samples.Outcomes,
+    outcomes: sampling.Outcomes,
     judged: figures.Figures,
     *,
     patience: float,

@@ -18,15 +18,8 @@ from pathlib import Path
 
 import producers
 from ops.bench import figures
-from ops.chaos import (
-    soak_load,
-    soak_picture,
-    soak_samples,
-    soak_trouble,
-    soak_verdict,
-    stack,
-    trial,
-)
+from ops.chaos import stack, trial
+from ops.chaos.soak import pictures, sampling, sending, troubles, verdicts
 from worker.contract import settings
 
 #: At most so many seconds lie between two samples.
@@ -46,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
         stack.Stack(
             latency_ms=given.latency_ms,
             seed=given.seed,
-            scenario=soak_trouble.SCENARIO,
+            scenario=troubles.SCENARIO,
             call_timeout_seconds=given.call_timeout,
             concurrency=given.slots,
             retention_hours=given.retention / 3600,
@@ -61,10 +54,10 @@ def main(arguments: list[str] | None = None) -> int:
 def _soak(
     running: stack.Stack, producer: producers.SessionProducer, given: argparse.Namespace
 ) -> int:
-    workers = soak_trouble.Workers(running)
-    load = soak_load.Load(producer, rate=given.rate, seed=given.seed)
-    outcomes = soak_samples.Outcomes(producer)
-    trouble = soak_trouble.Trouble(
+    workers = troubles.Workers(running)
+    load = sending.Load(producer, rate=given.rate, seed=given.seed)
+    outcomes = sampling.Outcomes(producer)
+    trouble = troubles.Trouble(
         running,
         workers,
         kill_every=given.kill_every,
@@ -72,7 +65,7 @@ def _soak(
         leave_every=given.leave_every,
         tokens_every=given.tokens_every,
     )
-    sampler = soak_samples.Sampler(running, workers, load, outcomes)
+    sampler = sampling.Sampler(running, workers, load, outcomes)
     judged = figures.Figures()
     every = min(_SAMPLE_SECONDS, given.minutes * 60 / _FEWEST_SAMPLES)
     try:
@@ -81,10 +74,10 @@ def _soak(
                 load.run, trouble.run, lambda is_over: sampler.run(is_over, every)
             ) as under_way:
                 _wait(under_way, given, sampler, trouble)
-            soak_verdict.wait_until_all_ended(running, outcomes, following, given.patience)
+            verdicts.wait_until_all_ended(running, outcomes, following, given.patience)
     finally:
         if given.output and sampler.samples:
-            soak_picture.write(
+            pictures.write(
                 given.output,
                 vars(given),
                 sampler.samples,
@@ -92,13 +85,13 @@ def _soak(
                 warm_up=given.warm_up * 60,
             )
     trial.show(**trouble.counts)
-    soak_verdict.judge_outcomes(running, load, outcomes, judged)
-    soak_verdict.judge_growth(
+    verdicts.judge_outcomes(running, load, outcomes, judged)
+    verdicts.judge_growth(
         sampler.samples, judged, warm_up=given.warm_up * 60, most=given.most_growth
     )
     if given.drain:
-        soak_verdict.judge_drained(running, outcomes, judged, patience=given.retention + 60)
-    soak_verdict.show_errors(running)
+        verdicts.judge_drained(running, outcomes, judged, patience=given.retention + 60)
+    verdicts.show_errors(running)
     return judged.exit_status
 
 
@@ -119,8 +112,8 @@ def _in_threads(*loops: Loop) -> Iterator[list[futures.Future[None]]]:
 def _wait(
     under_way: list[futures.Future[None]],
     given: argparse.Namespace,
-    sampler: soak_samples.Sampler,
-    trouble: soak_trouble.Trouble,
+    sampler: sampling.Sampler,
+    trouble: troubles.Trouble,
 ) -> None:
     """Until the time is over, or something failed; says each minute that it is alive."""
     started = time.monotonic()
