@@ -1,0 +1,87 @@
+"""All that the model knows of one deployment, how it ages, and the moves that its steps share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tests.unit.ledger import standing
+from tests.unit.ledger.standing import Account, Fan, Pointer, Request
+
+
+class Book:
+    """All requests of one deployment, and what points at them."""
+
+    def __init__(self, appids: Iterable[str], *, retention_ms: int, lease_ms: int) -> None:
+        self.accounts = {appid: Account() for appid in appids}
+        self.requests: dict[str, Request] = {}
+        self.newest: dict[Fan, str] = {}
+        self.doubts: dict[Fan, Pointer] = {}
+        self.keys: dict[tuple[str, str], Pointer] = {}
+        self.joined: dict[str, Pointer] = {}
+        self._retention_ms = retention_ms
+        self._lease_ms = lease_ms
+
+    # -- time ------------------------------------------------------------------------------------
+
+    def pass_ms(self, ms: int, now: int) -> None:
+        """Everything known is so much older."""
+        for one in self.requests.values():
+            for name in ("submitted_at", "deadline_at", "due_at", "updated_at"):
+                setattr(one, name, getattr(one, name) - ms)
+            for name in ("wake_at", "finished_at", "removed_at", "kept_until"):
+                setattr(one, name, getattr(one, name) and getattr(one, name) - ms)
+        for account in self.accounts.values():
+            for name in ("began_at", "fresh_until", "next_at"):
+                setattr(account, name, getattr(account, name) and getattr(account, name) - ms)
+            if account.hold:
+                account.hold.ends_at -= ms
+            account.offline = {agent: at - ms for agent, at in account.offline.items()}
+        for pointers in (self.keys, self.joined, self.doubts):
+            for name, each in list(pointers.items()):
+                each.until -= ms
+                if each.until <= now:
+                    del pointers[name]
+
+    def is_near_a_turn(self, now: int) -> bool:
+        """Whether something ends in a moment, so that nobody can say what a step will find."""
+        turns = [
+            each.until for all_ in (self.keys, self.joined, self.doubts) for each in all_.values()
+        ]
+        for one in self.requests.values():
+            turns += [one.removed_at] if one.is_final else [one.due_at, one.deadline_at]
+        for account in self.accounts.values():
+            turns += [account.fresh_until, account.next_at + standing.BLIND_MS]
+            turns += [account.hold.ends_at] if account.hold else []
+        return any(now < at < now + 3000 for at in turns)
+
+    # -- what the steps share --------------------------------------------------------------------
+
+    def in_state(self, status: str) -> list[Request]:
+        """Requests of one status, oldest first."""
+        found = [each for each in self.requests.values() if each.status == status]
+        return sorted(found, key=lambda each: (each.submitted_at, each.id))
+
+    def live_of(self, fan: Fan) -> Request | None:
+        one = self.requests.get(self.newest.get(fan, ""))
+        return one if one and not one.is_final else None
+
+    def doubt_of(self, one: Request) -> str:
+        return self.doubts[one.fan].says if one.fan in self.doubts else ""
+
+    def _put_down(self, one: Request) -> None:
+        one.holder = one.calling = ""
+        one.is_counted, one.wake_at = False, 0
+
+    def _queue(self, one: Request, due_at: int) -> None:
+        self._put_down(one)
+        one.status, one.due_at = "queued", due_at
+
+    def _enter_room(self, one: Request, reason: str) -> None:
+        self._put_down(one)
+        one.status, one.reason, one.due_at, one.crashes = "waiting", reason, one.deadline_at, 0
+
+    def _finish(self, one: Request, status: str, reason: str, now: int) -> None:
+        self._put_down(one)
+        one.status, one.reason, one.finished_at = status, reason, now
+        one.crashes, one.is_cancelled = 0, False
+        one.removed_at = max(now + self._retention_ms, one.kept_until)
