@@ -132,7 +132,7 @@ def _skew(at: site.Site) -> None:
 
 
 def _kill_worker(at: site.Site) -> None:
-    one = at.chance.choice(at.wait_ready())
+    one = at.chance.choice(at.wait_ready(2))
     at.mark()
     one.worker.child.kill()
     at.dismiss(one)

@@ -21,7 +21,7 @@ _STRIKES = [
     each.strike
     for each in (*workers.FAULTS, *server.FAULTS, *messages.FAULTS, *producers.FAULTS)
     # The others need a world of their own: rules on the wires, one worker, another broker.
-    if not (each.prepare or each.is_idle or each.has_own_broker or each.excuse or each.workers != 2)
+    if not (each.prepare or each.is_idle or each.has_own_broker or each.excuse or each.workers == 1)
 ]
 
 FAULTS = (
@@ -30,6 +30,7 @@ FAULTS = (
         what="all of these by turns, while every fault of WeChat goes on",
         strike=_strike,
         times=100,
+        workers=3,
         chances={**dict.fromkeys(wechat.HAPPENS, _CHANCE), "paths": wechat.ALL_CALLS},
     ),
 )

@@ -22,8 +22,8 @@ _CALLING = keys.Keys(site.PREFIX).index(record.Status.CALLING)
 
 
 def _kill(at: site.Site) -> None:
-    """SIGKILL one of those that work, at any moment; another one starts."""
-    one = at.chance.choice(at.wait_ready())
+    """SIGKILL one of those that work, at any moment, but never the last; another one starts."""
+    one = at.chance.choice(at.wait_ready(2))
     time.sleep(at.chance.uniform(0, 0.1))
     at.mark()
     one.worker.child.kill()
@@ -59,7 +59,7 @@ class Steps:
 
     def strike(self, at: site.Site) -> None:
         """Kill the worker that makes the next step of the list; another one starts."""
-        at.wait_ready()
+        at.wait_ready(2)
         if not self._left:
             names = (*self.SCRIPTS, *self.CALLS, *self.COMMANDS)
             self._left = [(moment, name) for moment in wire.Moment for name in names]
@@ -143,6 +143,7 @@ FAULTS = (
         what="SIGKILL of a worker at a random moment",
         strike=_kill,
         times=200,
+        workers=3,
         recovery="lease",
     ),
     fault.Fault(
@@ -151,6 +152,7 @@ FAULTS = (
         prepare=_steps.prepare,
         strike=_steps.strike,
         times=104,
+        workers=3,
         recovery="lease",
         chances={"cut_after": 0.03},
     ),
