@@ -15,6 +15,12 @@ def _strike(at: site.Site) -> None:
         at.turns = [each for each in _STRIKES if each is not None]
         at.chance.shuffle(at.turns)
     at.turns.pop()(at)
+    at.count("strikes")
+
+
+def _count(at: site.Site) -> None:
+    """A strike is one, however many messages it sends."""
+    at.times = at.notes.pop("strikes", 0)
 
 
 _STRIKES = [
@@ -29,6 +35,7 @@ FAULTS = (
         name="all-together",
         what="all of these by turns, while every fault of WeChat goes on",
         strike=_strike,
+        check=_count,
         times=100,
         workers=3,
         chances={**dict.fromkeys(wechat.HAPPENS, _CHANCE), "paths": wechat.ALL_CALLS},

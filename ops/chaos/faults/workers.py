@@ -37,7 +37,10 @@ class Steps:
     The wire kills the worker there, so that production code needs no place to be killed at.
     """
 
-    SCRIPTS = ("claim", "renew", "settle", "wake", "open_rooms", "watch", "observe", "announce")
+    SCRIPTS = (
+        *("claim", "renew", "settle", "wake", "left_queued", "open_rooms"),
+        *("watch", "observe", "announce", "purge"),
+    )
     CALLS = (
         "POST /customservice/kfsession/create",
         "GET /customservice/kfsession/getsession",
@@ -151,7 +154,7 @@ FAULTS = (
         what="SIGKILL right before and right after each script, call and message",
         prepare=_steps.prepare,
         strike=_steps.strike,
-        times=104,
+        times=120,
         workers=3,
         recovery="lease",
         chances={"cut_after": 0.03},
