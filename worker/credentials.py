@@ -7,6 +7,7 @@ secret here is learned by `redaction`, so that no log line and no error shows it
 from __future__ import annotations
 
 import collections
+import threading
 
 import redis
 
@@ -24,8 +25,8 @@ class Credentials:
         self._config = config
         self._client = client
         self._transports: list[transport.Transport] = []
-        redaction.learn_url(config.ledger_url)
-        redaction.learn_url(config.celery_url)
+        redaction.learn_password(config.ledger_url)
+        redaction.learn_password(config.celery_url)
         #: The way to WeChat's API, for all accounts.
         self.api = self._open(config.api_base_url)
 
@@ -41,7 +42,8 @@ class Credentials:
             return tokens.FileToken(account.access_token_file)
         if account.access_token_url is not None:
             url = account.access_token_url.get_secret_value()
-            redaction.learn_url(url)
+            redaction.learn_password(url)
+            redaction.learn_query(url)
             via = self._open(url)
             return shared_token.url_token(via, self._client, prefix=prefix, appid=account.appid)
         if account.appsecret is None:
@@ -72,6 +74,7 @@ class _Hidden:
     def __init__(self, source: tokens.TokenSource) -> None:
         self._source = source
         self._learned: collections.deque[str] = collections.deque()
+        self._learning = threading.Lock()
 
     def get(self) -> str:
         return self._learn(self._source.get())
@@ -80,9 +83,12 @@ class _Hidden:
         return self._learn(self._source.renew(rejected))
 
     def _learn(self, token: str) -> str:
-        if token not in self._learned:
-            redaction.learn(token)
-            self._learned.append(token)
+        if token in self._learned:
+            return token
+        with self._learning:
+            if token not in self._learned:  # all slots meet a new one at once
+                redaction.learn(token)
+                self._learned.append(token)
             while len(self._learned) > _TOKENS_HIDDEN:
                 redaction.forget(self._learned.popleft())
         return token

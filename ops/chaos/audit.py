@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -15,10 +16,21 @@ from worker.contract import record
 
 _FINAL = frozenset(status.value for status in record.FINAL)
 _SERVED = frozenset({"created", "already_served"})
+#: What may follow what in the life of a request.
+_LIFE = {
+    "": {"queued"},
+    "queued": {"calling", "waiting", "expired", "cancelled"},
+    "calling": {"queued", "waiting", *_FINAL},
+    "waiting": {"waiting", "queued", "expired", "cancelled"},
+    **dict.fromkeys(_SERVED, frozenset[str]()),
+    **dict.fromkeys(_FINAL - _SERVED, frozenset({"queued"})),  # by `retry` alone
+}
 #: Where a reason tells the members of an index apart.
 _REASONED = frozenset({"waiting", "failed", "expired", "cancelled"})
 #: Structures that stay although nobody waits for anything.
-_LASTING = ("accounts", "counters", "dead", "events", "retention", "schema", "workers")
+_LASTING = (
+    *("accounts", "counters", "dead", "events", "replicated", "retention", "schema", "workers"),
+)
 #: Kinds that belong to an account, of which there are few, or that a deadline removes.
 _OF_ACCOUNTS, _EXPIRING = ("account:", "token:"), ("door:", "given:", "wanted:", "joined:")
 #: A session is opened in WeChat's time, settled in Redis's: one machine, rounded.
@@ -73,15 +85,17 @@ def _not_ended(ledger: ledger_book.LedgerBook, accepted: Collection[str]) -> Ite
 
 
 def _ended_twice(ledger: ledger_book.LedgerBook) -> Iterator[str]:
-    """A generation ends once, and its end is the last that happened."""
-    for id_, changes in ledger_book.by_request(ledger.changes).items():
-        fields = ledger.records.get(id_)
-        if fields is None:
-            yield f"{id_} has events and no record"
-            continue
-        ends = [each.status for each in changes if each.status in _FINAL]
-        if len(ends) != int(fields.get("generation", 1)) or changes[-1].status != fields["status"]:
-            yield f"{id_} is {fields['status']}, and went {[each.status for each in changes]}"
+    """A generation ends once, its end is the last that happened, and each step may follow."""
+    lives = ledger_book.by_request(ledger.changes)
+    for id_ in lives.keys() - ledger.records.keys():
+        yield f"{id_} has events and no record"
+    for id_, fields in ledger.records.items():
+        life = [each.status for each in lives.get(id_, ())]
+        ends = sum(status in _FINAL for status in life)
+        is_legal = all(after in _LIFE[before] for before, after in itertools.pairwise(["", *life]))
+        ended_last = life[-1:] == [fields["status"]]
+        if not (is_legal and ended_last and ends == int(fields.get("generation", 1))):
+            yield f"{id_} is {fields['status']}, and went {life}"
 
 
 # -- one session a fan, and the record says so ----------------------------------------------------
@@ -119,6 +133,9 @@ def _missing_sessions(
     since = {(each["openid"], each["kf_account"]): each["opened_at"] for each in sessions}
     for id_, fields in ledger.records.items():
         if fields["status"] in _SERVED:
+            targets = fields["targets"].split("|")
+            if fields["status"] == "created" and not {fields["served_by"], "any"} & {*targets}:
+                yield f"{id_} is created by {fields['served_by']}, whom it did not ask"
             opened_at = since.get((fields["openid"], fields["served_by"]))
             if opened_at is None or opened_at > int(fields["finished_at"]) + _ROUNDED_MS:
                 yield f"{id_} is {fields['status']} by {fields['served_by']}, with no session then"

@@ -10,41 +10,62 @@ if TYPE_CHECKING:
     from ops.chaos import site
 
 
+class Tool:
+    """What strikes, and remembers what it struck; each run has its own."""
+
+    def prepare(self, at: site.Site) -> None:
+        """Done before the first request is sent, with the workers not started yet."""
+
+    def strike(self, at: site.Site) -> None:
+        """Break something, and mend it again."""
+
+    def check(self, at: site.Site) -> None:
+        """Complain to the site of what the audit cannot know; done once all is over."""
+
+
+class Plain(Tool):
+    """One function, which needs to remember nothing."""
+
+    def __init__(self, strike: Callable[[site.Site], None]) -> None:
+        self._strike = strike
+
+    def strike(self, at: site.Site) -> None:
+        """Call it."""
+        self._strike(at)
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """One row of the table.
 
-    `strike` breaks something and mends it again; it is called `times` times over a long run, spread
-    evenly over what is settled. A fault without it goes on all the time, in what `prepare` sets up
-    or in what the `scenario` (TOML, of the simulator) lets WeChat do.
+    `tool` makes what strikes, `times` times in a long run, at moments spread over the load; a fault
+    without strikes goes on all the time, as the tool prepares it or WeChat's `chances` have it.
     """
 
     name: str
     #: What is broken, in the words of the table.
     what: str
-    strike: Callable[[site.Site], None] | None = None
-    times: int = 20
-    #: Done before the first request is sent, with the workers not started yet.
-    prepare: Callable[[site.Site], None] | None = None
-    #: Asked once all is over, for what the audit cannot know; it complains to the site.
-    check: Callable[[site.Site], None] | None = None
+    tool: Callable[[], Tool] = Tool
+    times: int = 0
+    #: What the simulator is like, in TOML, and the chances of its faults, by name.
     scenario: str = ""
-    #: Chances of the simulator's faults, by name.
     chances: Mapping[str, object] = dataclasses.field(default_factory=dict)
-    #: KF_* settings of workers and producers, without the prefix.
-    knobs: Mapping[str, object] = dataclasses.field(default_factory=dict)
     #: How Valkey writes its append-only file.
     fsync: str = "everysec"
     #: How many worker processes there are.
     workers: int = 2
-    #: What recovery means, see `recovery`: a lease that was lost is taken back; a request that a
-    #: strike met in this state goes on; without strikes, a first call has led to a session.
-    recovery: Literal["lease", "calling", "queued"] = "calling"
     #: Whether only the strikes send requests, each to a system that has nothing to do.
     is_idle: bool = False
-    #: Whether the broker is a server of its own.
+    #: Whether the broker is a server of its own, and whether WeChat is reached over TLS.
     has_own_broker: bool = False
-    #: Whether WeChat is reached over TLS.
     has_tls: bool = False
-    #: Why the row may show lost or doubled ones; empty: it may not.
+    #: What recovery means, see `recovery`: a lease that was lost is taken back; a request that a
+    #: strike met in this state goes on; without strikes, a first call has led to a session; none.
+    recovery: Literal["lease", "calling", "queued", "waiting", "session", "none"] = "calling"
+    #: Why fans may be given away twice; empty: they may not.
     excuse: str = ""
+
+
+def plain(strike: Callable[[site.Site], None]) -> Callable[[], Tool]:
+    """A tool for one function."""
+    return lambda: Plain(strike)

@@ -23,7 +23,7 @@ class Leases:
 
     def __init__(self, client: redis.Redis, of: keys.Keys, lease_seconds: float) -> None:
         self._client = client
-        self._keys = of
+        self.keys = of
         self._lease_ms = round(lease_seconds * 1000)
         self._ends: dict[str, list[int]] = {}
         self._is_over = threading.Event()
@@ -57,11 +57,11 @@ class Leases:
                 self._look()
 
     def _look(self) -> None:
-        calling = self._client.zrange(self._keys.index(record.Status.CALLING), 0, -1)
+        calling = self._client.zrange(self.keys.index(record.Status.CALLING), 0, -1)
         ids = [str(each) for each in calling]
         if not ids:
             return
-        for id_, end in zip(ids, self._client.zmscore(self._keys.due, ids), strict=True):
+        for id_, end in zip(ids, self._client.zmscore(self.keys.due, ids), strict=True):
             seen = self._ends.setdefault(id_, [])
             if end is not None and (not seen or seen[-1] != end):
                 seen.append(int(end))
@@ -79,6 +79,8 @@ def after_strikes(
     for before, after in _steps(changes):
         first = bisect.bisect_right(moments, before.at_ms)
         is_struck = first < len(moments) and moments[first] <= after.at_ms
+        if met == "waiting" and after.status != "queued":
+            continue  # it waits for something else, or its deadline came
         if is_struck and before.status == met:
             longest = max(longest or 0, after.at_ms - moments[first])
     return None if longest is None else longest / 1000

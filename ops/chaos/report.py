@@ -14,22 +14,22 @@ _COMMAND = "| `python -m ops.chaos {name}` |"
 
 def lines(row: run.Row) -> Iterator[str]:
     """One row for a terminal, and below it what is worth knowing besides."""
-    verdict = "ok" if row.is_clean else "WRONG"
+    verdict, found = "ok" if row.is_clean else "WRONG", row.findings
     yield (
-        f"{verdict:<6}{row.name:<26} times {row.times:<6} requests {row.requests:<6}"
-        f" lost {row.lost:<3} doubled {row.doubled:<3} left {row.strays:<3}"
+        f"{verdict:<6}{row.of.name:<26} times {row.times:<6} requests {row.requests:<6}"
+        f" lost {len(found.lost):<3} doubled {len(found.doubled):<3} left {len(found.strays):<3}"
         f" recovery {_seconds(row):>6}  in {row.seconds:g} s"
     )
     yield f"      outcomes {row.outcomes}"
     for name, value in sorted(row.notes.items()):
         yield f"      {name}: {value}"
-    for complaint in row.complaints:
+    for complaint in (*row.complaints, *str(found).splitlines()):
         yield f"      {complaint}"
 
 
 def write(row: run.Row, readme: Path = README) -> None:
     """Put a row into the table, in place of that of the same fault."""
-    text, start = readme.read_text().splitlines(), _COMMAND.format(name=row.name)
+    text, start = readme.read_text().splitlines(), _COMMAND.format(name=row.of.name)
     at = next((number for number, line in enumerate(text) if line.startswith(start)), None)
     if at is None:
         raise SystemExit(f"{readme}: there is no row that begins with {start}")
@@ -38,7 +38,14 @@ def write(row: run.Row, readme: Path = README) -> None:
 
 
 def _cells(row: run.Row) -> str:
-    cells = (row.what, row.times, row.requests, row.lost, row.doubled, _seconds(row))
+    cells = (
+        row.of.what,
+        row.times,
+        row.requests,
+        len(row.findings.lost),
+        len(row.findings.doubled),
+        _seconds(row),
+    )
     return " | ".join(str(each) for each in cells)
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import time
 from typing import Any
 
-from ops.chaos import fault, ledger_book, recovery, site, trial
+from ops.chaos import audit, fault, ledger_book, load, recovery, site, trial
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,93 +25,99 @@ class Plan:
 class Row:
     """What came of one fault."""
 
-    name: str
-    what: str
+    of: fault.Fault
     times: int
     requests: int
-    lost: int
-    doubled: int
-    strays: int
+    findings: audit.Findings
     #: Seconds from a strike until the last request that it met went on; see `recovery`.
     recovery: float | None
     seconds: float
     outcomes: dict[str, int]
     notes: dict[str, object]
     complaints: tuple[str, ...]
-    excuse: str
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing happened that the promises rule out."""
-        counted = 0 if self.excuse else self.lost + self.doubled
-        return not (counted or self.strays or self.complaints)
+        """Whether it was tried, and nothing happened that the promises rule out."""
+        found = self.findings
+        is_tried = self.times > 0 and self.requests > 0
+        doubled = found.doubled and not self.of.excuse
+        return is_tried and not (found.lost or doubled or found.strays or self.complaints)
 
 
 def run(of: fault.Fault, plan: Plan) -> Row:
-    """Try one fault; raises TooLate when its requests do not end."""
+    """Try one fault, and audit what it left, however it ended."""
     with site.Site(
         of, requests=plan.requests, seed=plan.seed, scale=plan.scale, knobs=plan.knobs
     ) as at:
-        if of.prepare is not None:
-            of.prepare(at)
+        tool = of.tool()
+        tool.prepare(at)
         for _ in range(of.workers):
             at.hire()
         at.wait_ready(of.workers)
         if of.chances:
             at.stack.simulator.tell("faults", **of.chances)
-        started = time.monotonic()
-        at.load.start()
-        _strike(at, plan)
-        at.wait_accepted(plan.patience_seconds)
-        trial.poll(
-            lambda: not at.count_live(),
-            seconds=plan.patience_seconds,
-            what="all requests end",
-            every=0.1,
-        )
+        started, strikes = time.monotonic(), 0
+        try:
+            with load.Shifts(at.stack.simulator):
+                strikes = _load_and_strike(at, tool, plan)
+            _wait_over(at, plan)
+        except trial.TooLate as error:
+            at.complain(str(error))
         seconds = time.monotonic() - started
         at.wait_quiet()
-        if of.check is not None:
-            of.check(at)
-        findings, ledger = at.examine()
+        tool.check(at)
         at.complain_of_crashes()
+        ledger = at.read_ledger()
         return Row(
-            name=of.name,
-            what=of.what,
-            times=at.times or len(at.struck_at),
+            of=of,
+            times=at.times or strikes,
             requests=len(ledger.records),
-            lost=len(findings.lost),
-            doubled=len(findings.doubled),
-            strays=len(findings.strays),
+            findings=at.examine(ledger),
             recovery=_recovery(at, ledger),
             seconds=round(seconds, 1),
             outcomes=at.stack.outcomes(),
             notes=at.notes,
-            complaints=(*at.complaints, *str(findings).splitlines()),
-            excuse=of.excuse,
+            complaints=tuple(at.complaints),
         )
 
 
-def _strike(at: site.Site, plan: Plan) -> None:
-    """Strike again and again, spread evenly over what is settled."""
-    of = at.fault
-    if of.strike is None:
-        return
-    times = of.times if plan.strikes is None else plan.strikes
-    most = plan.requests * 9 // 10
-    moments = sorted(at.chance.randrange(most) for _ in range(times))
-    for moment in moments:
+def _load_and_strike(at: site.Site, tool: fault.Tool, plan: Plan) -> int:
+    """Send the requests in as many portions as there are strikes, one while each is worked on.
+
+    Returns how many strikes there were.
+    """
+    times = at.fault.times if plan.strikes is None else min(plan.strikes, at.fault.times)
+    at.start_loads()
+    for number in range(times):
+        at.allow(plan.requests * (number + 2) // (times + 1))
+        moment = plan.requests * (number + at.chance.random()) / (times + 1)
         trial.poll(
             lambda moment=moment: at.is_time(moment),  # type: ignore[misc]
             seconds=plan.patience_seconds,
-            what=f"{moment} requests have ended",
+            what=f"{moment:.0f} requests have left their lane",
         )
-        of.strike(at)
+        tool.strike(at)
+    at.wait_accepted(plan.patience_seconds)
+    return times
+
+
+def _wait_over(at: site.Site, plan: Plan) -> None:
+    trial.poll(
+        lambda: not at.count_live(),
+        seconds=plan.patience_seconds,
+        what="all requests end",
+        every=0.1,
+    )
 
 
 def _recovery(at: site.Site, ledger: ledger_book.LedgerBook) -> float | None:
-    if at.fault.recovery == "lease":
-        return at.leases.longest_lost(ledger.changes)
-    if at.struck_at:
-        return recovery.after_strikes(ledger.changes, at.struck_at, at.fault.recovery)
-    return recovery.from_first_call(ledger.changes)
+    match at.fault.recovery:
+        case "lease":
+            return at.leases.longest_lost(ledger.changes)
+        case "session":
+            return recovery.from_first_call(ledger.changes)
+        case "none":
+            return None
+        case met:
+            return recovery.after_strikes(ledger.changes, at.struck_at, met)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,13 +20,15 @@ import redis
 import producers
 from ops.chaos import audit, certificates, fault, ledger_book, load, recovery, stack, trial, wire
 from worker import doorbell
-from worker.contract import broker, request, settings
+from worker.contract import broker, record, request, settings
 from worker.ledger import keys
 
 #: What every deployment of a trial is called.
 PREFIX = "kf"
 #: How long doorbells take to be rung off, and until kombu has looked for what the dead had in hand.
 _SOON_SECONDS, _SWEPT_SECONDS = 3.0, 40.0
+#: What kombu and Celery say with a traceback when Redis is away.
+_LOST_SERVER = ("Couldn't ack", "Frequent restarts", "consumer: Connection", "consumer: Cannot")
 #: How much of a traceback a complaint shows.
 _TRACE_LINES, _TRACE_CHARACTERS = 40, 4000
 
@@ -75,8 +78,6 @@ class Site:
         self.rule: Callable[[Staff, wire.Passing], bytes | None] | None = None
         #: Who else sends requests.
         self.rivals: list[load.Load] = []
-        #: Strikes whose turn it is, where there are several.
-        self.turns: list[Callable[[Site], None]] = []
         self.certificates: certificates.Certificates | None = None
         #: The broker, where it is a server of its own.
         self.broker: stack.Valkey | None = None
@@ -84,7 +85,7 @@ class Site:
         self._seed = seed
         self._scale = scale
         self._hired = 0
-        self._knobs = {**knobs, **of.knobs}
+        self._knobs = dict(knobs)
 
     def __enter__(self) -> Site:
         with contextlib.ExitStack() as undo:
@@ -181,6 +182,16 @@ class Site:
         for room in self.client.zrange(of.rooms, 0, -1):
             self.client.zadd(of.rooms, {str(room): now}, xx=True)
 
+    def start_loads(self) -> None:
+        """Begin to send, all who do."""
+        for each in (self.load, *self.rivals):
+            each.start()
+
+    def allow(self, most: int) -> None:
+        """Let so many requests go, in all."""
+        for each in (self.load, *self.rivals):
+            each.allow(most)
+
     def wait_accepted(self, seconds: float) -> None:
         """Until all requests are accepted; raises TooLate."""
         for each in (self.load, *self.rivals):
@@ -228,15 +239,18 @@ class Site:
         """Forget a worker that has ended."""
         self.staff.remove(one)
 
-    def settled(self) -> int:
-        """How many requests have an outcome; 0 while Redis is away."""
-        with contextlib.suppress(redis.RedisError):
-            return sum(self.stack.outcomes().values())
-        return 0
+    def is_time(self, moment: float) -> bool:
+        """Whether so many requests have left their lane, while others have not ended.
 
-    def is_time(self, moment: int) -> bool:
-        """Whether so many requests have ended, or all, where nobody but the strikes sends any."""
-        return not self.count_live() if self.fault.is_idle else self.settled() >= moment
+        Where nobody but the strikes sends any: whether all have ended.
+        """
+        if self.fault.is_idle:
+            return not self.count_live()
+        with contextlib.suppress(redis.RedisError):
+            queued = sum(self.stack.reader.counts()[record.Status.QUEUED].values())
+            known = self.client.zcard(self.leases.keys.due) + sum(self.stack.outcomes().values())
+            return known - queued >= moment
+        return False
 
     def count_live(self) -> int:
         """How many requests have none yet; 1 while Redis is away."""
@@ -266,17 +280,32 @@ class Site:
         trial.poll(lambda: self.of_broker.exists(*names) == 0, seconds=seconds, what="all is quiet")
 
     def complain_of_crashes(self) -> None:
-        """Note every line of a worker's log that tells of a failure of our own code."""
-        marks = ("Unrecoverable", "delivery_crashed", "waiting_room_crashed")
+        """Complain of every failure of our own code that a worker's log tells of."""
         for output in self.stack.children.outputs("worker"):
             lines = output.splitlines()
             for at, line in enumerate(lines):
-                if line.startswith("Traceback") or any(mark in line for mark in marks):
-                    self.complain("\n".join(lines[at : at + _TRACE_LINES])[:_TRACE_CHARACTERS])
+                if line.startswith("Traceback"):
+                    self.complain("\n".join(lines[at : at + _TRACE_LINES]))
+                elif _tells_of_crash(line):
+                    self.complain(line[:_TRACE_CHARACTERS])
 
-    def examine(self) -> tuple[audit.Findings, ledger_book.LedgerBook]:
-        """What both books say once all is over."""
-        ledger = ledger_book.read(self.client, PREFIX, broker=self.of_broker)
+    def read_ledger(self) -> ledger_book.LedgerBook:
+        """Our book."""
+        return ledger_book.read(self.client, PREFIX, broker=self.of_broker)
+
+    def examine(self, ledger: ledger_book.LedgerBook) -> audit.Findings:
+        """What it and WeChat's say, once all is over."""
         sessions = self.stack.simulator.book("none")["sessions"]
         accepted = self.load.accepted.union(*(each.accepted for each in self.rivals))
-        return audit.examine(ledger, sessions, accepted), ledger
+        return audit.examine(ledger, sessions, accepted)
+
+
+def _tells_of_crash(line: str) -> bool:
+    """Whether a line of a worker's log has a traceback that is no library's about a lost server."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return False
+    event = str(entry.get("event", ""))
+    is_ours = event.endswith("_crashed") or event in ("entry_lost",) or "Unrecoverable" in event
+    return is_ours or ("exception" in entry and not event.startswith(_LOST_SERVER))

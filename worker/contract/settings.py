@@ -36,6 +36,11 @@ class InvalidSettings(ValueError):
     """A setting is wrong; the text is one line that names the variable and the mend."""
 
 
+def _is_surely_a_path(value: str) -> bool:
+    """And not the secret itself, meant for the variable without _FILE."""
+    return value.startswith(("/", "./", "../", "~")) and "://" not in value
+
+
 def _check_token_url(value: SecretStr | None) -> SecretStr | None:
     parts = urls.split(value.get_secret_value()) if value else None
     if parts and not urls.is_safe(parts):
@@ -140,8 +145,7 @@ class Settings(pydantic_settings.BaseSettings):
             variable = f"KF_{name.upper()}_FILE"
             if values.get(name):
                 raise ValueError(f"{variable}: KF_{name.upper()} is set too; give one of them")
-            # A secret that was meant for the variable without _FILE has no slash: not shown.
-            shown = repr(path) if "/" in str(path) else "the file it names"
+            shown = repr(path) if _is_surely_a_path(str(path)) else "the file it names"
             try:
                 values[name] = Path(path).read_text().strip()
             except OSError as error:

@@ -58,6 +58,8 @@ class KeptConnections:
 
     def __init__(self, client: redis.Redis) -> None:
         self._pool = client.connection_pool
+        #: Whether sentinels say who the master is: one that was stopped may be none any more.
+        self._is_elected = isinstance(self._pool, redis.sentinel.SentinelConnectionPool)
         self._idle: collections.deque[tuple[redis.Connection, float]] = collections.deque()
 
     def ask(self, *command: str | int | float) -> Any:
@@ -97,10 +99,10 @@ class KeptConnections:
 
     def _keep(self, one: redis.Connection, began: float) -> None:
         now = time.monotonic()
-        if now - began < TRUSTED_SECONDS:
-            self._idle.append((one, now))
-        else:
+        if self._is_elected and now - began >= TRUSTED_SECONDS:
             self._drop(one)
+        else:
+            self._idle.append((one, now))
 
     def _take(self) -> redis.Connection:
         """The connection used last, so that few are kept busy and the others looked at again."""

@@ -258,7 +258,7 @@ class Ledger:
         stands, `superseded` with the fan's other live request.
         """
         ttls = (self._config.default_ttl_seconds(lane) for lane in request.Lane)
-        what, *detail = self._scripts.run("retry", request_id, *(round(ttl * 1000) for ttl in ttls))
+        what, *detail = self._submits.run("retry", request_id, *(round(ttl * 1000) for ttl in ttls))
         return str(what), str(detail[0]) if detail else ""
 
     def bury(self, entry: str, *, queue: str, why: str) -> None:

@@ -48,7 +48,6 @@ _REFUSED = (
 _OUT_OF_ORDER = (
     *("MISCONF", "BUSY", "NOREPLICAS", "UNBLOCKED", "MASTERDOWN"),
     *("CLUSTERDOWN", "TRYAGAIN", "DENIED"),
-    *("ACL failure in script", "The user executing the script can't"),
 )
 
 Argument = str | int | float

@@ -25,7 +25,9 @@ _NAMED_SECRET = re.compile(
 )
 
 #: User and password of a URL.
-_LOGIN = re.compile(r"""(?<=://)[^\s/@"']*:[^\s@"']*@""")
+_LOGIN = re.compile(r"""(?<=://)[^\s/@:"']{0,256}:[^\s@"']{0,512}@""")
+#: How much of a text is read for the TEXT_LIMIT characters that are shown.
+_READ_LIMIT = 8 * 1024
 
 #: What no escaping changes: each spelling of a secret holds its words.
 _WORD = re.compile(r"[A-Za-z0-9]+")
@@ -56,16 +58,16 @@ def learn(*secrets: str | None) -> None:
         _look_for({**_learned, **new})
 
 
-def learn_url(url: str) -> None:
-    """Hide the password and the values of the query of a URL, which prove who asks.
-
-    A plain word there is an option, as in `ssl_cert_reqs=required`.
-    """
-    rest, _, query = url.partition("?")
-    login, at, _ = rest.partition("://")[2].rpartition("@")
+def learn_password(url: str) -> None:
+    """Hide the password of a URL."""
+    login, at, _ = url.partition("?")[0].partition("://")[2].rpartition("@")
     password = login.partition(":")[2] if at else ""
-    values = [value for _, value in urllib.parse.parse_qsl(query) if not value.isalpha()]
-    learn(password, urllib.parse.unquote(password), *values)
+    learn(password, urllib.parse.unquote(password))
+
+
+def learn_query(url: str) -> None:
+    """Hide the values in the query of a URL, which prove who asks."""
+    learn(*(value for _, value in urllib.parse.parse_qsl(url.partition("?")[2])))
 
 
 def forget(*secrets: str) -> None:
@@ -127,7 +129,7 @@ def may_name_secret(text: str) -> bool:
 
 def clean(text: str, *secrets: str | None) -> str:
     """The text redacted, on one line, of printable characters, at most TEXT_LIMIT long."""
-    one_line = " ".join(redact(text, *secrets).split())
+    one_line = redact(" ".join(text.split())[:_READ_LIMIT], *secrets)
     printable = "".join(character for character in one_line if character.isprintable())
     return printable[:TEXT_LIMIT]
 

@@ -25,7 +25,7 @@ _PLAIN_FANS = 10_000_000
 _PRIORITIES = range(10)
 
 
-class Doubling:
+class Doubling(fault.Tool):
     """Every doorbell comes three times."""
 
     def __init__(self) -> None:
@@ -53,30 +53,38 @@ def _reorder(at: site.Site) -> None:
     at.times += 1
 
 
-def _drop(at: site.Site) -> None:
+class Dropping(fault.Tool):
     """Nine of ten messages leave their list and never arrive, as for a worker killed then."""
 
-    def rule(_: site.Staff, passing: wire.Passing) -> bytes | None:
-        is_message = "BRPOP" in passing.steps and passing.data.startswith(b"*2")
-        if not is_message or at.chance.random() >= _DROPPED:
-            return None
-        at.times += 1
-        return b"*-1\r\n"
+    def prepare(self, at: site.Site) -> None:
+        """Have the workers told that nothing came."""
 
-    at.rule = rule
+        def rule(_: site.Staff, passing: wire.Passing) -> bytes | None:
+            is_answer = passing.moment is wire.Moment.AFTER and "BRPOP" in passing.steps
+            if not (is_answer and passing.data.startswith(b"*2")):
+                return None
+            if at.chance.random() >= _DROPPED:
+                return None
+            at.times += 1
+            return b"*-1\r\n"
+
+        at.rule = rule
 
 
-def _poison(at: site.Site) -> None:
+class Poison(fault.Tool):
     """Everything that kills a stock worker lies among the messages."""
-    for entry in poison.POISON + poison.HARMLESS:
-        at.client.lpush(at.chance.choice(_LISTS), entry)
-        at.times += 1
 
+    def strike(self, at: site.Site) -> None:
+        """Put every shape into one of the lists."""
+        for entry in poison.POISON + poison.HARMLESS:
+            at.client.lpush(at.chance.choice(_LISTS), entry)
+            at.times += 1
 
-def _check_alive(at: site.Site) -> None:
-    if len(at.ready()) < at.fault.workers:
-        at.complain("a worker has ended by itself")
-    at.notes["on the dead list"] = at.client.llen(f"{{{site.PREFIX}}}:dead")
+    def check(self, at: site.Site) -> None:
+        """The workers go on, and what was refused is kept."""
+        if len(at.ready()) < at.fault.workers:
+            at.complain("a worker has ended by itself")
+        at.notes["on the dead list"] = at.client.llen(f"{{{site.PREFIX}}}:dead")
 
 
 def _make_up(at: site.Site) -> None:
@@ -88,7 +96,7 @@ def _make_up(at: site.Site) -> None:
     at.times += _IDS
 
 
-class PlainClients:
+class PlainClients(fault.Tool):
     """Celery clients with none of our code, who give their messages priorities."""
 
     def __init__(self) -> None:
@@ -123,34 +131,46 @@ class PlainClients:
                 at.client.delete(f"_kombu.binding.{broker.queue_name(site.PREFIX, lane)}")
 
 
-_plain = PlainClients()
-
 FAULTS = (
     fault.Fault(
         name="doorbells-doubled",
+        recovery="none",
         what="each doorbell three times",
-        strike=Doubling().strike,
+        tool=Doubling,
         times=200,
     ),
-    fault.Fault(name="doorbells-dropped", what="nine of ten doorbells never arrive", prepare=_drop),
     fault.Fault(
-        name="doorbells-reordered", what="doorbells in disorder", strike=_reorder, times=200
+        name="doorbells-dropped",
+        recovery="none",
+        what="nine of ten doorbells never arrive",
+        tool=Dropping,
+    ),
+    fault.Fault(
+        name="doorbells-reordered",
+        recovery="none",
+        what="doorbells in disorder",
+        tool=fault.plain(_reorder),
+        times=200,
     ),
     fault.Fault(
         name="entries-malformed",
+        recovery="none",
         what="every malformed shape of a broker's entry",
-        strike=_poison,
+        tool=Poison,
         times=20,
-        check=_check_alive,
     ),
     fault.Fault(
-        name="ids-unknown", what="doorbells for ids that do not exist", strike=_make_up, times=200
+        name="ids-unknown",
+        recovery="none",
+        what="doorbells for ids that do not exist",
+        tool=fault.plain(_make_up),
+        times=200,
     ),
     fault.Fault(
         name="plain-priorities",
+        recovery="none",
         what="messages of plain Celery clients, with every priority",
-        strike=_plain.strike,
-        check=_plain.check,
+        tool=PlainClients,
         times=100,
     ),
 )

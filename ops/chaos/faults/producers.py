@@ -19,39 +19,58 @@ _AROUND_SECONDS = 0.05
 #: How long a broker or a ledger is away, in seconds.
 _AWAY_SECONDS = 3.0
 #: Fans of their own.
-_FIRST = 5_000_000
-_numbers = itertools.count(_FIRST, _GROUP)
+_numbers = itertools.count(5_000_000, _GROUP)
 
 
-def _kill_before_ringing(at: site.Site) -> None:
-    """SIGKILL `kfsession batch` when its requests are written and the first doorbell is not."""
-    first = next(_numbers)
-    file = trial.write_csv(at.stack.directory / f"{first}.csv", _GROUP, first=first)
-    has_rung = threading.Event()
-    pid: list[int] = []
+class Killing(fault.Tool):
+    """`kfsession batch` is killed when its requests are written and the first doorbell is not."""
 
-    def rule(passing: wire.Passing) -> bytes | None:
-        if passing.moment is wire.Moment.BEFORE and "LPUSH" in passing.steps:
-            os.kill(pid[0], signal.SIGKILL)
-            has_rung.set()
+    def __init__(self) -> None:
+        self._sent = 0
+        self._pid = 0
+        self._has_rung = threading.Event()
+
+    def prepare(self, at: site.Site) -> None:
+        """Let the wire ask about each doorbell."""
+        at.producer_wire.rule = self._rule
+
+    def strike(self, at: site.Site) -> None:
+        """Send a group of requests from a process that will not ring for them."""
+        file = trial.write_csv(at.stack.directory / f"{self._sent}.csv", _GROUP, first=self._sent)
+        self._sent += _GROUP
+        self._has_rung.clear()
+        child = at.stack.start_command("batch", str(file), KF_REDIS_URL=at.config.ledger_url)
+        self._pid = child.pid
+        if not self._has_rung.wait(load.PATIENCE_SECONDS):
+            at.complain("a producer rang no doorbell")
+        at.mark()
+        child.kill()
+
+    def check(self, at: site.Site) -> None:
+        """Each had written all of its requests."""
+        written = sum(at.stack.outcomes().values())
+        if written != self._sent:
+            at.complain(f"{written} of {self._sent} requests were written")
+
+    def _rule(self, passing: wire.Passing) -> bytes | None:
+        if passing.moment is wire.Moment.BEFORE and "LPUSH" in passing.steps and self._pid:
+            os.kill(self._pid, signal.SIGKILL)
+            self._pid = 0
+            self._has_rung.set()
             return wire.CUT
         return None
 
-    at.producer_wire.rule = rule
-    child = at.stack.start_command("batch", str(file), KF_REDIS_URL=at.config.ledger_url)
-    pid.append(child.pid)
-    if not has_rung.wait(load.PATIENCE_SECONDS):
-        at.complain("a producer rang no doorbell")
-    at.mark()
-    child.kill()
-    at.producer_wire.rule = wire.let_pass
 
-
-def _send_twice(at: site.Site) -> None:
+class Race(fault.Tool):
     """Another producer sends the same fans at the same time."""
-    at.rivals.append(at.new_load(at.requests))
-    at.rivals[-1].start()
-    at.times = at.requests
+
+    def prepare(self, at: site.Site) -> None:
+        """Have it start with the first one."""
+        at.rivals.append(at.new_load(at.requests))
+
+    def check(self, at: site.Site) -> None:
+        """Requests were joined, by either."""
+        at.times = sum(each.how["joined"] for each in (at.load, *at.rivals))
 
 
 def _join_at_expiry(at: site.Site) -> None:
@@ -79,8 +98,7 @@ def _cancel(at: site.Site) -> None:
     """Take back whatever is being called right now."""
     calling = keys.Keys(site.PREFIX).index(record.Status.CALLING)
     for id_ in at.client.zrange(calling, 0, -1):
-        at.producer.cancel(str(id_))
-        at.times += 1
+        at.times += at.producer.cancel(str(id_)).result == "asked"
 
 
 def _kill_broker(at: site.Site) -> None:
@@ -102,7 +120,7 @@ FAULTS = (
     fault.Fault(
         name="producer-killed",
         what="SIGKILL of a producer between ledger and doorbell, idle system",
-        strike=_kill_before_ringing,
+        tool=Killing,
         times=100,
         is_idle=True,
         recovery="queued",
@@ -110,31 +128,37 @@ FAULTS = (
     fault.Fault(
         name="producers-race",
         what="two producers send the same fans at the same time",
-        prepare=_send_twice,
+        tool=Race,
+        recovery="none",
     ),
     fault.Fault(
         name="join-at-expiry",
+        recovery="none",
         what="a fan is sent again at the moment its request expires",
-        strike=_join_at_expiry,
+        tool=fault.plain(_join_at_expiry),
         times=40,
     ),
     fault.Fault(
         name="cancel-during-call",
+        recovery="none",
         what="requests taken back during a call",
-        strike=_cancel,
+        tool=fault.plain(_cancel),
         times=300,
         chances={"busy": 0.3, "cut_after": 0.1},
     ),
     fault.Fault(
         name="broker-away",
         what="a broker of its own is killed, the ledger is there",
-        strike=_kill_broker,
+        tool=fault.plain(_kill_broker),
+        times=20,
+        recovery="queued",
         has_own_broker=True,
     ),
     fault.Fault(
         name="ledger-away",
         what="the ledger is killed, a broker of its own is there",
-        strike=_kill_ledger,
+        tool=fault.plain(_kill_ledger),
+        times=20,
         has_own_broker=True,
     ),
 )

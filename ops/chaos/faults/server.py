@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
 
-from ops.chaos import fault, site, stack, wire
+from ops.chaos import fault, load, site, stack, wire
+from worker import errors
 
 #: How long a server refuses or answers nothing, in seconds.
 _REFUSES_SECONDS, _PAUSE_SECONDS = 2.0, 5.0
@@ -82,12 +84,12 @@ def _load(at: site.Site) -> None:
     at.mark()
 
 
-class LostReplies:
+class LostReplies(fault.Tool):
     """Each script of a worker, and a producer's, is done; its reply never comes."""
 
     SCRIPTS = (
-        *("submit", "claim", "renew", "settle", "wake", "open_rooms", "left_queued"),
-        *("watch", "observe", "announce"),
+        *("submit", "claim", "renew", "settle", "wake", "open_rooms", "left_queued", "purge"),
+        *("watch", "observe", "announce", "cancel", "retry", "gate"),
     )
 
     def __init__(self) -> None:
@@ -109,11 +111,26 @@ class LostReplies:
         name = self._left.pop()
         self._has_struck.clear()
         self._armed = name
+        with contextlib.suppress(errors.LedgerUnavailable):
+            self._provoke(at, name)
         is_made = self._has_struck.wait(_STEP_SECONDS)
         self._armed = ""
         at.count(name if is_made else f"{name}: not run in time")
         if is_made:
             at.mark()
+
+    def _provoke(self, at: site.Site, name: str) -> None:
+        """Take a step that only producers and operators take."""
+        known = sorted(at.load.accepted)
+        if name == "submit":
+            at.submit([load.wish(0, load.SHORT_TTL_SECONDS)])
+        elif name == "cancel":
+            at.producer.cancel(known[-1])
+        elif name == "retry":
+            at.producer.retry(known[0])
+        elif name == "gate":
+            at.producer.pause(load.AWAY)
+            at.producer.resume(load.AWAY)
 
     def _rule(self, passing: wire.Passing) -> bytes | None:
         if passing.moment is not wire.Moment.AFTER or self._armed not in passing.steps:
@@ -123,12 +140,19 @@ class LostReplies:
         return wire.CUT
 
 
-def _skew(at: site.Site) -> None:
-    """Every other worker lives a minute ahead, every other a minute behind."""
-    commands = [
-        (sys.executable, "-c", _SKEWED.format(seconds=seconds)) for seconds in _SKEWS_SECONDS
-    ]
-    at.commands = [*commands, stack.Worker.COMMAND]
+class Clocks(fault.Tool):
+    """A worker in three lives a minute ahead, one a minute behind; each can be killed."""
+
+    def prepare(self, at: site.Site) -> None:
+        """Have their hosts' clocks wrong."""
+        commands = [
+            (sys.executable, "-c", _SKEWED.format(seconds=seconds)) for seconds in _SKEWS_SECONDS
+        ]
+        at.commands = [*commands, stack.Worker.COMMAND]
+
+    def strike(self, at: site.Site) -> None:
+        """Kill one, so that others take over what it held."""
+        _kill_worker(at)
 
 
 def _kill_worker(at: site.Site) -> None:
@@ -139,43 +163,61 @@ def _kill_worker(at: site.Site) -> None:
     at.hire()
 
 
-_replies = LostReplies()
-
 FAULTS = (
     fault.Fault(
         name="redis-killed-everysec",
         what="SIGKILL of the server, appendfsync everysec",
-        strike=_kill,
+        tool=fault.plain(_kill),
+        times=20,
     ),
     fault.Fault(
         name="redis-killed-always",
         what="SIGKILL of the server, appendfsync always",
-        strike=_kill,
+        tool=fault.plain(_kill),
+        times=20,
         fsync="always",
     ),
     fault.Fault(
         name="redis-connections-killed",
         what="CLIENT KILL of all connections during calls",
-        strike=_kill_connections,
+        tool=fault.plain(_kill_connections),
         times=100,
     ),
-    fault.Fault(name="redis-paused", what="CLIENT PAUSE of 5 s", strike=_pause, times=10),
-    fault.Fault(name="redis-frozen", what="SIGSTOP of the server, up to 8 s", strike=_freeze),
-    fault.Fault(name="redis-full", what="refused writes: -OOM for 2 s", strike=_fill),
-    fault.Fault(name="redis-read-only", what="refused writes: -READONLY for 2 s", strike=_demote),
-    fault.Fault(name="redis-loading", what="-LOADING to every command for 2 s", strike=_load),
+    fault.Fault(
+        name="redis-paused", what="CLIENT PAUSE of 5 s", tool=fault.plain(_pause), times=10
+    ),
+    fault.Fault(
+        name="redis-frozen",
+        what="SIGSTOP of the server, up to 8 s",
+        tool=fault.plain(_freeze),
+        times=20,
+    ),
+    fault.Fault(
+        name="redis-full", what="refused writes: -OOM for 2 s", tool=fault.plain(_fill), times=20
+    ),
+    fault.Fault(
+        name="redis-read-only",
+        what="refused writes: -READONLY for 2 s",
+        tool=fault.plain(_demote),
+        times=20,
+    ),
+    fault.Fault(
+        name="redis-loading",
+        what="-LOADING to every command for 2 s",
+        tool=fault.plain(_load),
+        times=20,
+    ),
     fault.Fault(
         name="redis-reply-lost",
         what="the lost reply of each script",
-        prepare=_replies.prepare,
-        strike=_replies.strike,
+        tool=LostReplies,
         times=100,
     ),
     fault.Fault(
         name="clocks-differ",
         what="hosts a minute ahead and a minute behind; workers killed",
-        prepare=_skew,
-        strike=_kill_worker,
+        tool=Clocks,
+        times=20,
         workers=3,
         recovery="lease",
     ),

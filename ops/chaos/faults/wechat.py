@@ -65,7 +65,7 @@ _OF_ACCOUNTS = [code for code in errcodes.TABLE if code not in (0, *_OF_REQUESTS
 _REFUSED_SECONDS = 1.5
 
 
-class Refusals:
+class Refusals(fault.Tool):
     """An account whose calls, or whose token calls, are answered by one code after the other."""
 
     def __init__(self, field: str) -> None:
@@ -94,10 +94,13 @@ def _show_wrong_certificate(at: site.Site) -> None:
     at.mark()
 
 
-def _struck(at: site.Site) -> None:
-    """How many calls went wrong, by WeChat's book."""
-    calls = [each for path in ALL_CALLS for each in at.stack.simulator.book(path)["calls"]]
-    at.times = sum(bool(each["fault"]) for each in calls)
+class Struck(fault.Tool):
+    """Calls go wrong by themselves, as the simulator's chances have it."""
+
+    def check(self, at: site.Site) -> None:
+        """Count them, by WeChat's book."""
+        calls = [each for path in ALL_CALLS for each in at.stack.simulator.book(path)["calls"]]
+        at.times = sum(bool(each["fault"]) for each in calls)
 
 
 def _fault(name: str, what: str) -> fault.Fault:
@@ -105,7 +108,8 @@ def _fault(name: str, what: str) -> fault.Fault:
         name=f"wechat-{name.replace('_', '-')}",
         what=what,
         chances={name: _SELDOM if name in _SLOW else _OFTEN, "paths": ALL_CALLS},
-        check=_struck,
+        tool=Struck,
+        recovery="session",
     )
 
 
@@ -115,14 +119,16 @@ FAULTS = (
         name="wechat-read-back-fails",
         what="getsession fails while the fan is unsure",
         chances={"cut_after": 0.3, "html_502": 0.2, "paths": _SESSION_CALLS},
-        check=_struck,
+        tool=Struck,
+        recovery="session",
     ),
     fault.Fault(
         name="wechat-61458",
         what="61458 for who is served by another agent",
         scenario='served_elsewhere = "61458"\n',
         chances={"cut_after": 0.1},
-        check=_struck,
+        tool=Struck,
+        recovery="session",
     ),
     fault.Fault(
         name="wechat-codes",
@@ -131,24 +137,29 @@ FAULTS = (
             "errcodes": {str(code): 0.2 / len(_OF_REQUESTS) for code in _OF_REQUESTS},
             "paths": _SESSION_CALLS,
         },
-        check=_struck,
+        tool=Struck,
+        recovery="session",
     ),
     fault.Fault(
         name="wechat-account-refused",
         what="every code that is about the account or its token",
-        strike=Refusals("errcode").strike,
+        tool=lambda: Refusals("errcode"),
         times=len(_OF_ACCOUNTS),
+        recovery="waiting",
     ),
     fault.Fault(
         name="wechat-token-refused",
         what="every one of these from the token call",
-        strike=Refusals("token_errcode").strike,
+        tool=lambda: Refusals("token_errcode"),
         times=len(_OF_ACCOUNTS),
+        recovery="waiting",
     ),
     fault.Fault(
         name="wechat-certificate",
         what="wrong certificates: another host's, or a stranger's",
-        strike=_show_wrong_certificate,
+        tool=fault.plain(_show_wrong_certificate),
+        times=20,
+        recovery="waiting",
         has_tls=True,
     ),
 )

@@ -125,6 +125,7 @@ def test_a_lease_outlives_a_token_fetch_and_a_call() -> None:
         ("KF_BROKER_URL", SECRET),
         ("KF_APPSECRET_FILE", SECRET),
         ("KF_REDIS_URL_FILE", SECRET),
+        ("KF_REDIS_URL_FILE", f"redis://:{SECRET}@h/0"),
         ("KF_APPSECRET_FILE", "/does/not/exist"),
         ("KF_ACCOUNTS_FILE", "/does/not/exist"),
     ],
