@@ -10,7 +10,13 @@ _CHANCE = 0.006
 #: These need a world of their own: a rule on the wires, one worker, another broker.
 _APART = frozenset(
     {
-        *("worker-killed-at-step", "worker-frozen-handover", "worker-ended", "redis-reply-lost"),
+        *(
+            "worker-killed-at-step",
+            "worker-killed-handover",
+            "worker-frozen-handover",
+            "worker-ended",
+            "redis-reply-lost",
+        ),
         *("redis-killed-always", "clocks-differ", "producer-killed", "producers-race"),
         *("broker-away", "ledger-away", "doorbells-dropped"),
     }

@@ -6,6 +6,7 @@ import itertools
 import time
 
 from ops.chaos import fault, site
+from ops.chaos.faults import workers
 from worker.contract import errcodes
 
 _CREATE = "/customservice/kfsession/create"
@@ -115,6 +116,14 @@ def _fault(name: str, what: str) -> fault.Fault:
 
 FAULTS = (
     *(_fault(name, what) for name, what in HAPPENS.items()),
+    fault.Fault(
+        name="wechat-handover",
+        what="sessions opened unseen, where WeChat hands a fan over instead of answering 65414",
+        tool=Struck,
+        recovery="session",
+        scenario=workers.HANDOVER,
+        chances={"cut_after": 0.1, "lied": 0.1, "lied_502": 0.1},
+    ),
     fault.Fault(
         name="wechat-read-back-fails",
         what="getsession fails while the fan is unsure",

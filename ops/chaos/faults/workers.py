@@ -19,6 +19,8 @@ _END_SECONDS = 5.0
 #: How long a step may take to be made before the next strike has its turn, in seconds.
 _STEP_SECONDS = 8.0
 _CALLING = keys.Keys(site.PREFIX).index(record.Status.CALLING)
+#: A simulator that gives a fan to whoever is asked last: only we keep a fan from two agents.
+HANDOVER = 'served_elsewhere = "ok"\n'
 
 
 def _kill(at: site.Site) -> None:
@@ -162,6 +164,15 @@ FAULTS = (
         recovery="lease",
     ),
     fault.Fault(
+        name="worker-killed-handover",
+        what="the same where WeChat hands a fan over instead of answering 65414",
+        tool=fault.plain(_kill),
+        times=20,
+        workers=3,
+        scenario=HANDOVER,
+        recovery="lease",
+    ),
+    fault.Fault(
         name="worker-killed-at-step",
         what="SIGKILL right before and right after each script, call and message",
         tool=Steps,
@@ -183,7 +194,7 @@ FAULTS = (
         tool=fault.plain(_freeze),
         times=10,
         recovery="lease",
-        scenario='served_elsewhere = "ok"\n',
+        scenario=HANDOVER,
         excuse="a call held up beyond its lease hands the fan over: only 65414 rules that out",
     ),
     fault.Fault(
