@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 
 from ops.chaos import children
-from ops.chaos.faults import table
+from ops.chaos.faults import table, together
 from tests.acceptance import processes
 
 #: `all-together` strikes with each of the faults that share its world once; these have their own.
 _SMALL = ("--requests", "200", "--scale", "0.05", "--slots", "8", "--call-timeout", "0.5")
 RUNS = {
-    "all-together": ("--strikes", "17", "--requests", "400"),
+    "all-together": ("--strikes", str(len(together.STRIKES)), "--requests", "400"),
     "worker-killed-at-step": ("--strikes", "6"),
+    "worker-killed-handover": ("--strikes", "2"),
     "worker-frozen-handover": ("--strikes", "1"),
     "worker-ended": ("--strikes", "2"),
     "redis-killed-always": ("--strikes", "1"),
@@ -23,6 +24,7 @@ RUNS = {
     "clocks-differ": ("--strikes", "1"),
     "doorbells-dropped": (),
     "wechat-certificate": ("--strikes", "2"),
+    "wechat-handover": (),
     "producer-killed": ("--strikes", "1"),
     "producers-race": (),
     "broker-away": ("--strikes", "1"),
