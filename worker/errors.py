@@ -217,6 +217,10 @@ class LedgerUnavailable(KfsessionError):
         self.maybe_written = maybe_written
 
 
+class TooFewReplicas(LedgerUnavailable):
+    """What was written is on too few replicas, who are behind or away: Redis itself is there."""
+
+
 class DoorbellUnavailable(KfsessionError):
     """The Celery broker did not take a doorbell: carry on, the waiting room rings again."""
 

@@ -296,9 +296,10 @@ def reading_back() -> tenacity.Retrying:
 
 
 def reaching_ledger(seconds: float) -> tenacity.Retrying:
-    """Tries while Redis is away, for as long as a lease lasts."""
+    """Tries while Redis is away, for as long as a lease lasts; its replicas are not waited for."""
     return tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(errors.LedgerUnavailable),
+        retry=tenacity.retry_if_exception_type(errors.LedgerUnavailable)
+        & tenacity.retry_if_not_exception_type(errors.TooFewReplicas),
         wait=wait.wait_exponential_jitter(multiplier=0.1, max=2, jitter=0.1),
         stop=stop.stop_before_delay(seconds),
         reraise=True,

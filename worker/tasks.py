@@ -31,7 +31,10 @@ def deliver(ids: list[str]) -> None:
 
 @celery.shared_task(name=broker.SUBMIT, bind=True, acks_late=True)
 def submit(self: Any, fields: dict[str, Any]) -> None:
-    """Write this request and look at it; while the ledger is away the message goes back."""
+    """Write this request and look at it; while the ledger is away the message goes back.
+
+    It goes back too while too few replicas have it, and this slot has worked on what is queued.
+    """
     here, queue = runtime.current(), self.request.delivery_info["routing_key"]
     try:
         request_id = accepting.accept(
@@ -39,6 +42,8 @@ def submit(self: Any, fields: dict[str, Any]) -> None:
         )
     except errors.LedgerUnavailable as error:
         log.error("submit_postponed", error=str(error))
+        if isinstance(error, errors.TooFewReplicas):  # the ledger is there: others do not wait
+            deliver(ids=[])
         raise celery.exceptions.Reject(error, requeue=True) from None
     except Exception as error:  # a bug of ours must not swallow somebody's request
         why = redaction.clean(f"a bug of ours: {error!r}")

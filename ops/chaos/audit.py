@@ -106,8 +106,8 @@ def _given_twice(sessions: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     agents = collections.defaultdict(list)
     for each in sessions:
         if each["opened_by"] == "create":
-            agents[each["openid"]].append(each["kf_account"])
-    for openid, given_to in agents.items():
+            agents[each["appid"], each["openid"]].append(each["kf_account"])
+    for (_, openid), given_to in agents.items():
         if len(given_to) > 1:
             yield f"{openid} was given to {given_to}"
 
@@ -117,12 +117,12 @@ def _unknown_sessions(
 ) -> Iterator[str]:
     """Who was given to an agent has a request that says so, or that it could not be told."""
     told = {
-        fields["openid"]
+        (fields["appid"], fields["openid"])
         for fields in ledger.records.values()
         if fields["status"] in _SERVED or fields["reason"] == "unconfirmed"
     }
     for each in sessions:
-        if each["opened_by"] == "create" and each["openid"] not in told:
+        if each["opened_by"] == "create" and (each["appid"], each["openid"]) not in told:
             yield f"{each['openid']} is with {each['kf_account']}, and no request says so"
 
 
@@ -130,13 +130,15 @@ def _missing_sessions(
     ledger: ledger_book.LedgerBook, sessions: Iterable[Mapping[str, Any]]
 ) -> Iterator[str]:
     """What is recorded as served was so when it was settled."""
-    since = {(each["openid"], each["kf_account"]): each["opened_at"] for each in sessions}
+    since = {
+        (each["appid"], each["openid"], each["kf_account"]): each["opened_at"] for each in sessions
+    }
     for id_, fields in ledger.records.items():
         if fields["status"] in _SERVED:
             targets = fields["targets"].split("|")
             if fields["status"] == "created" and not {fields["served_by"], "any"} & {*targets}:
                 yield f"{id_} is created by {fields['served_by']}, whom it did not ask"
-            opened_at = since.get((fields["openid"], fields["served_by"]))
+            opened_at = since.get((fields["appid"], fields["openid"], fields["served_by"]))
             if opened_at is None or opened_at > int(fields["finished_at"]) + _ROUNDED_MS:
                 yield f"{id_} is {fields['status']} by {fields['served_by']}, with no session then"
 

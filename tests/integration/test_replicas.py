@@ -250,6 +250,7 @@ def test_whoever_was_silent_for_long_is_asked_no_more(
     monkeypatch.setattr(connection, "TRUSTED_SECONDS", 0.1)
     with desk(pair, 0) as own:
         kept = connection.KeptConnections(own.client)
+        kept._is_elected = True  # as over Sentinel
         before = kept.ask("CLIENT", "ID")
         assert kept.ask("CLIENT", "ID") == before
         assert kept.ask("BLPOP", "nobody-pushes-here", 0.2) is None

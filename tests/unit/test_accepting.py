@@ -146,6 +146,22 @@ def test_a_ledger_that_is_away_for_a_moment_is_tried_again_under_the_same_id(
     assert len(desk.events()) == 1
 
 
+def test_replicas_that_are_behind_are_not_waited_for(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger is there, and others want the slot: the message comes back by itself."""
+    tries = []
+
+    def behind(*_: Any) -> None:
+        tries.append(1)
+        raise errors.TooFewReplicas("redis://h", "0 of 1", maybe_written=True)
+
+    monkeypatch.setattr(desk.ledger, "submit", behind)
+    with pytest.raises(errors.TooFewReplicas):
+        desk.accept(WISH)
+    assert len(tries) == 1
+
+
 def test_a_ledger_that_stays_away_is_said_so(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message goes back to its queue, and nothing to the dead list."""
 

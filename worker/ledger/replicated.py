@@ -62,9 +62,9 @@ class ReplicatedScripts(scripts.Scripts):
                 raise self._shortage(reached)  # perhaps it is a master no more: the next asks anew
         return answers
 
-    def _shortage(self, reached: int | Exception) -> errors.LedgerUnavailable:
+    def _shortage(self, reached: int | Exception) -> errors.TooFewReplicas:
         what = reached if isinstance(reached, Exception) else f"{reached} of {self._replicas}"
-        return errors.LedgerUnavailable(
+        return errors.TooFewReplicas(
             self._url,
             f"written, but too few replicas have it (KF_SUBMIT_REPLICAS): {what} within"
             f" {self._seconds:.1f} s; it is safe to send the same again",

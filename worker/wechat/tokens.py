@@ -8,6 +8,7 @@ import os
 import pathlib
 import time
 from collections.abc import Callable
+from stat import S_ISREG
 from typing import Protocol
 
 import pydantic
@@ -109,7 +110,8 @@ class FileToken:
         try:
             stat = self._path.stat()
             version = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
-            if version == self._reading.version:
+            # To open what is no file, such as a pipe, may wait for ever.
+            if version == self._reading.version or not S_ISREG(stat.st_mode):
                 return
             with self._path.open(encoding="utf-8", errors="replace") as file:
                 token = file.read(TOKEN_LIMIT + 2).strip()

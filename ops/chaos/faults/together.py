@@ -7,6 +7,8 @@ from ops.chaos.faults import messages, producers, server, wechat, workers
 
 #: What goes on all the time, each a little.
 _CHANCE = 0.006
+#: A token that dies fails all calls under way, and whoever meets two holds the account.
+_TOKEN_CHANCE = 0.0005
 #: These need a world of their own: a rule on the wires, one worker, another broker.
 _APART = frozenset(
     {
@@ -56,8 +58,12 @@ FAULTS = (
         name="all-together",
         what="all of these by turns, while every fault of WeChat goes on",
         tool=Together,
-        times=100,
-        chances={**dict.fromkeys(wechat.HAPPENS, _CHANCE), "paths": wechat.ALL_CALLS},
+        times=36,
+        chances={
+            **dict.fromkeys(wechat.HAPPENS, _CHANCE),
+            "expired_token": _TOKEN_CHANCE,
+            "paths": wechat.ALL_CALLS,
+        },
         workers=3,
     ),
 )

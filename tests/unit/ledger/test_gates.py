@@ -234,9 +234,6 @@ def test_an_answer_to_the_probe_ends_the_hold(
     [
         ("waiting", "transient", claims.Holds.REQUEST),
         ("waiting", "token", claims.Holds.REQUEST),
-        ("failed", "gave_up", claims.Holds.REQUEST),
-        ("failed", "internal_error", claims.Holds.REQUEST),
-        ("failed", "unconfirmed", claims.Holds.REQUEST),
         ("queued", None, claims.Holds.REQUEST),
     ],
 )
@@ -280,16 +277,30 @@ def test_a_probe_that_never_waited_knows_what_it_probes_for(stage: stages.Stage)
     assert stage.let_out() == []
 
 
-@pytest.mark.parametrize("is_claimed", [False, True])
-def test_a_lost_probe_gives_way_to_another(stage: stages.Stage, is_claimed: bool) -> None:
-    """Taken back before its call, or taken along by a killed worker."""
+@pytest.mark.parametrize("reason", ["gave_up", "internal_error", "unconfirmed", "cancelled"])
+def test_a_probe_that_ends_without_an_answer_gives_way_at_once(
+    stage: stages.Stage, reason: str
+) -> None:
+    """The account stays held, and who stands in whatever room finds out in its place."""
     first, second = hold(stage, "oA", "oB")
     stage.pass_seconds(301)
     assert stage.let_out() == [first]
-    if is_claimed:
-        stage.claim(first)
-    else:
+    if reason == "cancelled":
         stage.ledger.cancel(first)
+    else:
+        stage.settle(stage.claim(first), "failed", reason=reason)
+    assert stage.account()["hold"].endswith(" -")
+    assert stage.let_out() == [second]
+    assert stage.claim(second).id == second
+    stage.check()
+
+
+def test_a_probe_that_a_killed_worker_took_along_gives_way_to_another(stage: stages.Stage) -> None:
+    """Half a minute later."""
+    first, second = hold(stage, "oA", "oB")
+    stage.pass_seconds(301)
+    assert stage.let_out() == [first]
+    stage.claim(first)
     stage.pass_seconds(29)
     assert stage.let_out() == []
     stage.pass_seconds(2)

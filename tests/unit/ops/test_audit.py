@@ -23,7 +23,13 @@ RECORD = {
     "finished_at": "3000",
     "served_by": AGENT,
 }
-SESSION = {"openid": FAN, "kf_account": AGENT, "opened_at": 2500, "opened_by": "create"}
+SESSION = {
+    "appid": "wx1",
+    "openid": FAN,
+    "kf_account": AGENT,
+    "opened_at": 2500,
+    "opened_by": "create",
+}
 CHANGES = tuple(
     ledger_book.Change(1000 + at, ID, status)
     for at, status in enumerate(("queued", "calling", "created"))

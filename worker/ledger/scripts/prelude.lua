@@ -87,11 +87,21 @@ local function move(rec, status, reason, ...)
   change_state(rec, status, reason, ...)
 end
 
+-- The probe of a held account ends and found nothing out: another may go at once, whichever room it stands in.
+local function release_probe(rec)
+  local hold = redis.call('HGET', account_key(rec.appid), 'hold')
+  local held_for = hold and string.match(hold, '^%d+( %S+ %d+ )' .. rec.id .. '$')
+  if not held_for then return end
+  redis.call('HSET', account_key(rec.appid), 'hold', string.format('%.0f', NOW) .. held_for .. '-')
+  redis.call('HSET', BASE .. 'stirring', rec.appid, '0')
+end
+
 -- The end: nothing changes the record after this but `retry`, and retention removes it.
 local function finish(rec, status, reason, ...)
   move(rec, status, reason, 'finished_at', NOW, ...)
   redis.call('HDEL', record_key(rec.id), 'next_attempt_at', 'calling', 'holder', 'cancel', 'crashes')
   redis.call('ZREM', BASE .. 'due', rec.id)
+  release_probe(rec)
   redis.call('ZADD', BASE .. 'retention', math.max(NOW + RETENTION_MS, rec.kept_until), rec.id)
 end
 
