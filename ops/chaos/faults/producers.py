@@ -121,7 +121,7 @@ FAULTS = (
         name="producer-killed",
         what="SIGKILL of a producer between ledger and doorbell, idle system",
         tool=Killing,
-        times=100,
+        times=40,
         is_idle=True,
         recovery="queued",
     ),
