@@ -1,8 +1,9 @@
 """Takes the master away under a stream of requests: `python -m ops.chaos.failover`.
 
-Masters are killed; the last of several is cut off instead, so that it comes back while it thinks
-itself the master still. Expected with `--replicas 1`: whatever `submit` returned a receipt for
-ends, once. With `--replicas 0` a receipt may be lost with the master: it counts how many were.
+Masters are killed; with `--stops` the last ones are stopped instead and go on later, while they
+think themselves masters still. Expected where submit waits for one replica, and for both where
+masters are stopped: whatever it returned a receipt for ends, once. With fewer replicas a receipt
+may be lost with the master: it counts how many were.
 """
 
 from __future__ import annotations
@@ -168,13 +169,13 @@ def _fail_over(shop: _Shop, senders: _Senders, given: argparse.Namespace) -> Ite
             what=f"{enough} requests are accepted",
         )
         _, master = shop.servers.master_address()
-        is_cut_off = number == given.failovers > 1
-        (shop.servers.freeze if is_cut_off else shop.servers.kill)(master)
+        is_stopped = number > given.failovers - given.stops
+        (shop.servers.freeze if is_stopped else shop.servers.kill)(master)
         struck_at = time.time()
         # Who is asked when a call is made again, whose outcome went down with the master?
         shop.wechat.switch(_AGENTS[number % len(_AGENTS)], online=False)
         now = shop.servers.wait_promoted(master)
-        if is_cut_off:
+        if is_stopped:
             shop.servers.thaw(master)
         settled_at = trial.poll(
             lambda now=now, struck_at=struck_at: _first_settled(now, struck_at),  # type: ignore[misc]
@@ -182,7 +183,7 @@ def _fail_over(shop: _Shop, senders: _Senders, given: argparse.Namespace) -> Ite
             what="a request is settled at the new master",
         )
         yield settled_at - struck_at
-        if not is_cut_off:
+        if not is_stopped:
             shop.servers.restart(master)
         shop.servers.wait_whole()
         shop.wechat.switch(_AGENTS[number % len(_AGENTS)], online=True)
@@ -235,27 +236,36 @@ def _judge(shop: _Shop, accepted: dict[int, str], given: argparse.Namespace, lon
     calls = Counter(summary["creates_by_errcode"])
     trial.show(
         lost=f"{len(lost)} of {len(accepted)} accepted, {unserved} of them without a session"
-        f" ({_promise(given.replicas)})",
+        f" ({_promise(given)})",
         doubled=doubled,
         untrue_records=len(untrue),
         longest_recovery=f"{longest:.1f} s",
         create_calls=calls.total(),
         outcomes=_outcomes(shop.reader),
     )
-    is_kept = not lost or not given.replicas
+    is_kept = not lost or not _must_keep(given)
     return 0 if is_kept and not doubled and not untrue and len(accepted) == given.requests else 1
 
 
-def _promise(replicas: int) -> str:
-    if replicas:
-        return f"submit waited for {replicas}: none may be lost"
+def _must_keep(given: argparse.Namespace) -> bool:
+    """A replica that still follows a stopped master tells nothing of the one that was promoted."""
+    needed = sentinel.REPLICAS if given.stops else 1
+    return bool(given.replicas >= needed)
+
+
+def _promise(given: argparse.Namespace) -> str:
+    if _must_keep(given):
+        return f"submit waited for {given.replicas}: none may be lost"
+    if given.replicas:
+        return f"submit waited for {given.replicas}, and a stopped master may have had that one"
     return "submit waited for no replica: what only the master had is lost with it"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ops.chaos.failover")
     parser.add_argument("--requests", type=int, default=20000)
-    parser.add_argument("--failovers", type=int, default=3, help="the last one by cutting it off")
+    parser.add_argument("--failovers", type=int, default=3)
+    parser.add_argument("--stops", type=int, default=0, help="of these by SIGSTOP, the last ones")
     parser.add_argument("--replicas", type=int, default=1, help="of two, that submit waits for")
     parser.add_argument(
         "--min-replicas", type=int, default=1, help="without whom a master takes no writes"

@@ -45,6 +45,9 @@ sentinel failover-timeout {name} {timeout_ms}
 sentinel parallel-syncs {name} 2
 """
 
+#: How many follow the master.
+REPLICAS = 2
+
 
 class Sentinel:
     """Servers by their port; one of them is the master, and sentinels say which.
@@ -57,7 +60,7 @@ class Sentinel:
         directory: Path,
         some: children.Children,
         *,
-        replicas: int = 2,
+        replicas: int = REPLICAS,
         sentinels: int = 3,
         min_replicas: int = 0,
     ) -> None:
