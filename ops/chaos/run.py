@@ -71,7 +71,7 @@ def run(of: fault.Fault, plan: Plan) -> Row:
         ledger = at.read_ledger()
         return Row(
             of=of,
-            times=at.times or strikes,
+            times=at.times or len(at.struck_at) or strikes,
             requests=len(ledger.records),
             findings=at.examine(ledger),
             recovery=_recovery(at, ledger),
