@@ -22,6 +22,7 @@ KfsessionError
 │   └── CredentialsMissing
 ├── NobodyFree                 no agent of a request can be asked now
 ├── LedgerUnavailable          Redis did not answer
+│   └── TooFewReplicas
 ├── DoorbellUnavailable        the Celery broker did not take a message
 ├── LeaseLost                  somebody else works on this request
 └── SchemaTooNew               the ledger belongs to a newer release

@@ -38,7 +38,7 @@ def redis7(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]
         server.stop()
 
 
-@pytest.mark.parametrize("scheme", ["redis", "unix"])
+@pytest.mark.parametrize("scheme", ["redis"])
 def test_redis_7_keeps_what_is_promised(
     redis7: servers.Server, deploy: conftest.Deploy, scheme: str
 ) -> None:

@@ -124,9 +124,7 @@ def test_a_wechat_out_of_reach_is_status_3(of: processes.Deployment) -> None:
     assert trial.APPSECRET not in run.output()
 
 
-@pytest.mark.parametrize(
-    "more", [(), ("--stops", "1", "--kills", "0"), ("--no-kept", "--kills", "0")]
-)
+@pytest.mark.parametrize("more", [("--stops", "1"), ("--no-kept", "--kills", "0")])
 def test_a_queue_is_drained_under_faults_kills_and_stops(
     tmp_path: Path, more: tuple[str, ...]
 ) -> None:

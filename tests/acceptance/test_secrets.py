@@ -455,7 +455,7 @@ def test_no_trouble_with_redis_lets_a_secret_out(
         commands.append(shop.start_command(*command))
     # What follows gets through.
     shop.environment |= {"KF_REDIS_URL": "", "KF_REDIS_URL_FILE": str(kept / "url")}
-    commands.append(shop.start_command("enqueue", trial.AGENT, "fan", "--appid", "wx1"))
+    commands.append(shop.start_command("enqueue", trial.AGENT, "fan", "--appid", trial.APPID))
     told = f"https://u:{login.in_url}@127.0.0.1:{closed}/?secret={token.in_url}"
     shop.environment |= {"KF_APPSECRET": "", "KF_ACCESS_TOKEN_URL": told}
     commands += [shop.start_command("route"), shop.start_command("status")]

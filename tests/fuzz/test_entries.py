@@ -264,14 +264,14 @@ def mutated(draw: st.DrawFn) -> bytes:
     )
 
 
-@profile.examples(500)
+@profile.examples(250)
 @hypothesis.given(mutated())
 def test_a_mutated_entry_is_refused_or_run_as_one_of_our_tasks(raw: bytes) -> None:
     """By classes of kombu's and Celery's own; nothing they raise is left to chance."""
     outcome(raw)
 
 
-@profile.examples(150)
+@profile.examples(75)
 @hypothesis.given(values.JSON | values.DEEP | st.binary(max_size=200), st.booleans())
 def test_whatever_is_no_entry_is_refused(value: Any, is_headed: bool) -> None:
     """In place of the entry, or of each of its parts."""
@@ -281,7 +281,7 @@ def test_whatever_is_no_entry_is_refused(value: Any, is_headed: bool) -> None:
     assert isinstance(outcome(raw), str)
 
 
-@profile.examples(150)
+@profile.examples(75)
 @hypothesis.given(
     st.dictionaries(
         st.sampled_from(["headers", "properties"]),
@@ -384,7 +384,7 @@ def desk() -> Desk:
     return Desk()
 
 
-@profile.examples(120)
+@profile.examples(60)
 @hypothesis.given(
     fields=FIELDS | st.dictionaries(values.TEXT, TYPED | values.JSON, max_size=3),
     expires=st.none() | MOMENTS,

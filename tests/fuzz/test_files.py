@@ -189,7 +189,7 @@ BAD_ANYWHERE = st.sampled_from(
 )
 
 
-@profile.examples(150)
+@profile.examples(75)
 @hypothesis.given(
     st.lists(st.tuples(NAMES, AGENTS, METADATA) | BAD_ANYWHERE | st.just(b""), max_size=12),
     st.sampled_from([",", ";", "\t", "json"]),
@@ -238,7 +238,7 @@ def _check_told(found: dict[int, Any], expected: dict[int, Any]) -> None:
             assert found[number] == fields
 
 
-@profile.examples(150)
+@profile.examples(75)
 @hypothesis.given(
     st.lists(NAMES, min_size=1, max_size=12),
     st.lists(

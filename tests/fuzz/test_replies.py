@@ -303,7 +303,7 @@ def pieces_of(whole: bytes, cuts: list[int]) -> list[bytes]:
     return [whole[start:end] for start, end in itertools.pairwise(places)]
 
 
-@profile.examples(600)
+@profile.examples(300)
 @hypothesis.given(REPLIES | MUTATED)
 def test_what_looks_plain_reads_the_same_to_http_client(received: bytes) -> None:
     """Status, length, body, nothing packed, and a connection that stays open."""
@@ -325,7 +325,7 @@ def test_what_looks_plain_reads_the_same_to_http_client(received: bytes) -> None
         assert told.read() == rest[:length]
 
 
-@profile.examples(150)
+@profile.examples(75)
 @hypothesis.given(st.just(OK) | BODIES, HEADS, st.lists(st.integers(0, 400), max_size=4))
 def test_a_reply_in_pieces_is_the_same_reply(
     via: transport.Transport, body: bytes, head: bytes, cuts: list[int]
@@ -339,7 +339,7 @@ def test_a_reply_in_pieces_is_the_same_reply(
     assert in_pieces == at_once
 
 
-@profile.examples(200)
+@profile.examples(100)
 @hypothesis.given(MUTATED | st.binary(max_size=80), st.lists(st.integers(0, 400), max_size=3))
 def test_any_bytes_end_in_an_answer_or_in_the_tree(
     via: transport.Transport, whole: bytes, cuts: list[int]
@@ -448,7 +448,7 @@ def is_zero(code: Any) -> bool:
     return not isinstance(code, bool) and str(code).strip() in ("0", "0.0", "-0.0", "-0")
 
 
-@profile.examples(150)
+@profile.examples(75)
 @hypothesis.given(
     st.builds(
         lambda code, errmsg, more: {**more, "errcode": code, "errmsg": errmsg},

@@ -166,7 +166,7 @@ def check_record(wish: request.SessionRequest, metadata: dict[str, Any] | None) 
     assert json.loads(made.model_dump_json())["openid"] == wish.openid
 
 
-@profile.examples(250)
+@profile.examples(125)
 @hypothesis.given(MAPPINGS)
 def test_any_mapping_is_a_wish_that_can_be_kept_or_one_sentence(fields: Mapping[Any, Any]) -> None:
     """No third way out; a wrong name is told before all else, with the nearest right one."""
@@ -187,7 +187,7 @@ def test_only_an_object_is_a_wish(value: Any) -> None:
     assert isinstance(parsed(value), str)
 
 
-@profile.examples(250)
+@profile.examples(125)
 @hypothesis.given(st.data(), st.sampled_from(FIELDS))
 def test_one_wrong_field_is_named_and_shown(data: st.DataObject, name: str) -> None:
     """With its value, as far as that fits on a line, and the rule."""
@@ -224,7 +224,7 @@ def test_a_misspelled_field_names_the_one_that_was_meant(pair: tuple[str, str]) 
         assert result == f"{wrong}: unknown field; did you mean {name}?"
 
 
-@profile.examples(100)
+@profile.examples(50)
 @hypothesis.given(
     st.dictionaries(
         st.text(max_size=6),

@@ -134,7 +134,7 @@ def holds_secret_elsewhere(variables: dict[str, str]) -> bool:
     )
 
 
-@profile.examples(300)
+@profile.examples(150)
 @hypothesis.given(VARIABLES)
 def test_any_environment_is_settings_or_one_line(variables: dict[str, str]) -> None:
     """Names the variable that is wrong, whatever stands in it."""
@@ -144,7 +144,7 @@ def test_any_environment_is_settings_or_one_line(variables: dict[str, str]) -> N
         assert any(name in result for name in variables), (result, variables)
 
 
-@profile.examples(150)
+@profile.examples(75)
 @hypothesis.given(st.sampled_from(["KF_REDIS_URL", "KF_BROKER_URL", "KF_API_BASE_URL"]), URLS)
 def test_any_url_is_used_or_told_without_its_password(name: str, url: str) -> None:
     """A password in a URL stays one, wherever it stands in it."""
@@ -167,7 +167,7 @@ DOTENV = st.lists(
 ).map(b"".join)
 
 
-@profile.examples(150)
+@profile.examples(75)
 @hypothesis.given(DOTENV)
 def test_any_env_file_is_settings_or_one_line(content: bytes) -> None:
     """Written by hand, with whatever slips."""
@@ -225,7 +225,7 @@ TOML = st.lists(
 ).map("".join)
 
 
-@profile.examples(250)
+@profile.examples(125)
 @hypothesis.given(TOML | st.builds(lambda text: '[[account]]\nappid = "wx9"\n' + text, TOML))
 def test_any_accounts_file_is_accounts_or_one_line(text: str) -> None:
     """That names the file's variable, and no secret."""

@@ -21,4 +21,4 @@ def test_the_ledger_does_what_the_model_says_on_a_real_server(valkey_url: str) -
         client = connection.connect(valkey_url, timeout_seconds=5, max_connections=8)
         return models.Everybody(client, f"t{uuid.uuid4().hex[:12]}")
 
-    models.run(machine, examples=36, steps=50)
+    models.run(machine, examples=20, steps=40)
