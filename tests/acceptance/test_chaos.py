@@ -26,7 +26,6 @@ RUNS = {
     "producer-killed": ("--strikes", "1"),
     "producers-race": (),
     "broker-away": ("--strikes", "1"),
-    "ledger-away": ("--strikes", "1"),
 }
 
 
