@@ -127,7 +127,7 @@ FAULTS = (
     fault.Fault(
         name="wechat-read-back-fails",
         what="getsession fails while the fan is unsure",
-        chances={"cut_after": 0.3, "html_502": 0.2, "paths": _SESSION_CALLS},
+        chances={"cut_after": 0.15, "html_502": 0.15, "paths": _SESSION_CALLS},
         tool=Struck,
         recovery="session",
     ),
