@@ -20,3 +20,8 @@ def program(name: str, *, package: str) -> str:
     if os.environ.get("CI") == "true":
         pytest.fail(f"{reason} (.ci/run has to)", pytrace=False)
     pytest.skip(reason)
+
+
+def redis_server() -> str:
+    """Debian's Redis 7, the one that others run and that knows TLS."""
+    return program("redis-server", package="redis-server")

@@ -11,7 +11,7 @@ import threading
 import celery
 import structlog
 
-from worker import asking, credentials, deliverer, errors, presence, waiting_room
+from worker import asking, credentials, dead_list, deliverer, errors, presence, waiting_room
 from worker import doorbell as doorbells
 from worker.contract import settings
 from worker.ledger import connection
@@ -45,6 +45,7 @@ class Runtime:
             for each in config.accounts()
         }
         self.ledger = ledgers.Ledger(self._client, config)
+        self.dead_list = dead_list.DeadList(self.ledger)
         self.doorbell = doorbells.Doorbell(app, config.key_prefix)
         self._presence = presence.Presence(
             self.ledger.accounts,
@@ -73,29 +74,20 @@ class Runtime:
         self.room.hurry()
 
     def announce(self) -> None:
-        """Tell the ledger that this worker lives, and which accounts it serves."""
+        """Tell the ledger that this worker lives, and what it could not tell before."""
         about = {
             "version": importlib.metadata.version("kfsession"),
             "slots": self._config.concurrency,
         }
         self.ledger.accounts.announce(self.name, about, self._capacities)
-
-    def refuse(self, entry: bytes, queue: str, why: str) -> None:
-        """Put a broker entry that is none of ours on the dead list.
-
-        The log names the field only: the value behind it is a stranger's, and may be an openid.
-        """
-        log.warning("entry_refused", queue=queue, error=why.partition(": ")[0])
-        try:
-            self.ledger.bury(entry.decode(errors="replace"), queue=queue, why=why)
-        except errors.LedgerUnavailable as error:
-            log.error("entry_lost", queue=queue, error=str(error))
+        self.dead_list.bury_kept()
 
     def close(self) -> None:
         """Say goodbye and close every connection."""
         self._presence.stop()
         with contextlib.suppress(errors.LedgerUnavailable):
             self.ledger.accounts.depart(self.name)
+        self.dead_list.close()
         self._credentials.close()
         self._client.close()
 

@@ -38,7 +38,11 @@ def submit(self: Any, fields: dict[str, Any]) -> None:
     here, queue = runtime.current(), self.request.delivery_info["routing_key"]
     try:
         request_id = accepting.accept(
-            fields, task_id=self.request.id, queue=queue, ledger=here.ledger, refuse=here.refuse
+            fields,
+            task_id=self.request.id,
+            queue=queue,
+            ledger=here.ledger,
+            refuse=here.dead_list.refuse,
         )
     except errors.LedgerUnavailable as error:
         log.error("submit_postponed", error=str(error))
@@ -47,7 +51,7 @@ def submit(self: Any, fields: dict[str, Any]) -> None:
         raise celery.exceptions.Reject(error, requeue=True) from None
     except Exception as error:  # a bug of ours must not swallow somebody's request
         why = redaction.clean(f"a bug of ours: {error!r}")
-        here.refuse(kombu_json.dumps(fields).encode(), queue, why)
+        here.dead_list.refuse(kombu_json.dumps(fields).encode(), queue, why)
         raise
     if request_id:
         deliver(ids=[request_id])

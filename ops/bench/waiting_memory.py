@@ -16,7 +16,7 @@ import time
 from concurrent import futures
 
 from ops.bench import figures, memory, waiting
-from ops.chaos import stack, trial
+from ops.chaos import servers, stack, trial
 from worker.contract import record, settings
 from worker.ledger import ledger
 
@@ -88,7 +88,7 @@ def _tick_and_judge(
     running: stack.Stack, book: ledger.Ledger, given: argparse.Namespace, judged: figures.Figures
 ) -> None:
     """Let both ledgers tick by turns, so that what slows the machine down slows both."""
-    beside = stack.Valkey(running.directory / "beside", running.children)
+    beside = servers.valkey(running.directory / "beside", running.children)
     try:
         with contextlib.closing(beside.client()) as client:
             config = settings.load(_env_file=None, redis_url=beside.url)
@@ -96,7 +96,7 @@ def _tick_and_judge(
             _fill(little, range(_FEW), given)
             pairs = [(_tick_ms(little), _tick_ms(book)) for _ in range(_TICKS)]
     finally:
-        beside.stop()
+        beside.kill()
     few_ms, full_ms = (statistics.median(each) for each in zip(*pairs, strict=True))
     trial.show(tick_ms_with_few=round(few_ms, 3))
     judged.at_most("tick_ms", round(full_ms, 3), given.most_tick_ratio * few_ms)

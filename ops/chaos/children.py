@@ -2,6 +2,7 @@
 
 Each process is a direct child, so that a signal hits it and no wrapper around it. One guard watches
 over all: it reads a pipe that the kernel closes when we end, kill -9 included, and kills the rest.
+Who is started tells the guard its own number first: we may end before we know of it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ for pid in left:
     except OSError:
         pass
 """
+#: Says so to the guard, whose pipe is its input, and becomes the command: $$ stays its number.
+_START = 'echo "+$$" >&0 && exec "$@" </dev/null'
 
 
 class Child:
@@ -101,15 +104,14 @@ class Children:
         log = self._directory / f"{name}-{len(self._started)}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(  # noqa: S603 - commands of our own making
-                command,
-                stdin=subprocess.DEVNULL,
+                ("/bin/sh", "-c", _START, "sh", *command),
+                stdin=self._guard.stdin,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=self._directory,
                 env=None if environment is None else dict(environment),
                 start_new_session=True,  # a Ctrl-C is ours to hear
             )
-        self.watch(process.pid)
         self._started.append(Child(process, log, self.forget))
         return self._started[-1]
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,19 +17,26 @@ from urllib.parse import urlsplit
 import redis
 
 import producers
-from ops.chaos import audit, certificates, fault, ledger_book, load, recovery, stack, trial, wire
+from ops.chaos import (
+    audit,
+    certificates,
+    crashes,
+    fault,
+    ledger_book,
+    load,
+    quiet,
+    recovery,
+    servers,
+    stack,
+    trial,
+    wire,
+)
 from worker import doorbell
-from worker.contract import broker, record, request, settings
+from worker.contract import record, settings
 from worker.ledger import keys
 
 #: What every deployment of a trial is called.
 PREFIX = "kf"
-#: How long doorbells take to be rung off, and until kombu has looked for what the dead had in hand.
-_SOON_SECONDS, _SWEPT_SECONDS = 3.0, 40.0
-#: What kombu and Celery say with a traceback when Redis is away.
-_LOST_SERVER = ("Couldn't ack", "Frequent restarts", "consumer: Connection", "consumer: Cannot")
-#: How much of a traceback a complaint shows.
-_TRACE_LINES, _TRACE_CHARACTERS = 40, 4000
 
 
 @dataclasses.dataclass(slots=True)
@@ -80,7 +86,7 @@ class Site:
         self.rivals: list[load.Load] = []
         self.certificates: certificates.Certificates | None = None
         #: The broker, where it is a server of its own.
-        self.broker: stack.Valkey | None = None
+        self.broker: servers.Server | None = None
         self._end = contextlib.ExitStack()
         self._seed = seed
         self._scale = scale
@@ -104,8 +110,7 @@ class Site:
                 self.certificates = certificates.Certificates(self.stack.directory)
                 self.variables["REQUESTS_CA_BUNDLE"] = str(self.certificates.file)
             if self.fault.has_own_broker:
-                self.broker = stack.Valkey(self.stack.directory / "broker", self.stack.children)
-                undo.callback(self.broker.stop)
+                self.broker = servers.valkey(self.stack.directory / "broker", self.stack.children)
                 self.variables["KF_BROKER_URL"] = self.broker.url
                 self._knobs["broker_url"] = self.broker.url
             self.producer_wire = self.wires.to_redis(self.stack.valkey.port)
@@ -261,33 +266,13 @@ class Site:
     # -- the end ----------------------------------------------------------------------------------
 
     def wait_quiet(self) -> None:
-        """Until the broker holds nothing for anybody: doubled doorbells are rung off by then.
-
-        What dead workers had in hand comes back after two minutes; that time is made to pass.
-        """
-        queues = [broker.queue_name(PREFIX, lane) for lane in request.Lane]
-        unacked = f"{PREFIX}.unacked_index"
-        with contextlib.suppress(trial.TooLate):
-            self._wait_gone(*queues, unacked, seconds=_SOON_SECONDS)
-        self.of_broker.delete(f"{PREFIX}.unacked_mutex")  # whoever held it may be dead
-        long_ago = time.time() - 2 * broker.VISIBILITY_TIMEOUT_SECONDS
-        for tag in self.of_broker.zrange(unacked, 0, -1):
-            self.of_broker.zadd(unacked, {str(tag): long_ago}, xx=True)
-        with contextlib.suppress(trial.TooLate):  # the audit says what is left
-            self._wait_gone(*queues, unacked, seconds=_SWEPT_SECONDS)
-
-    def _wait_gone(self, *names: str, seconds: float) -> None:
-        trial.poll(lambda: self.of_broker.exists(*names) == 0, seconds=seconds, what="all is quiet")
+        """Until the broker holds nothing for anybody: doubled doorbells are rung off by then."""
+        quiet.wait(self.of_broker, PREFIX)
 
     def complain_of_crashes(self) -> None:
         """Complain of every failure of our own code that a worker's log tells of."""
         for output in self.stack.children.outputs("worker"):
-            lines = output.splitlines()
-            for at, line in enumerate(lines):
-                if line.startswith("Traceback"):
-                    self.complain("\n".join(lines[at : at + _TRACE_LINES]))
-                elif _tells_of_crash(line):
-                    self.complain(line[:_TRACE_CHARACTERS])
+            self.complaints += crashes.of(output)
 
     def read_ledger(self) -> ledger_book.LedgerBook:
         """Our book."""
@@ -298,14 +283,3 @@ class Site:
         sessions = self.stack.simulator.book("none")["sessions"]
         accepted = self.load.accepted.union(*(each.accepted for each in self.rivals))
         return audit.examine(ledger, sessions, accepted)
-
-
-def _tells_of_crash(line: str) -> bool:
-    """Whether a line of a worker's log has a traceback that is no library's about a lost server."""
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return False
-    event = str(entry.get("event", ""))
-    is_ours = event.endswith("_crashed") or event in ("entry_lost",) or "Unrecoverable" in event
-    return is_ours or ("exception" in entry and not event.startswith(_LOST_SERVER))

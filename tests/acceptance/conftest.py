@@ -11,20 +11,18 @@ from typing import Any
 
 import pytest
 
-from ops.chaos import children, stack
+from ops.chaos import children, servers
 from tests.acceptance import processes
 
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stack.Valkey]:
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
     """A server with its append-only file and a password that must never show."""
     directory = tmp_path_factory.mktemp("valkey")
     with children.Children(directory) as some:
-        server = stack.Valkey(directory, some, password=processes.REDIS_PASSWORD)
-        yield server
-        server.stop()
+        yield servers.valkey(directory, some, password=processes.REDIS_PASSWORD)
 
 
 Deploy = Callable[..., processes.Deployment]
@@ -35,7 +33,7 @@ def deploying(directory: Path) -> Iterator[Deploy]:
     """Gives what makes deployments, each under a new prefix, and puts them away."""
     with contextlib.ExitStack() as end:
 
-        def deploy(valkey: stack.Valkey, **chosen: Any) -> processes.Deployment:
+        def deploy(valkey: servers.Server, **chosen: Any) -> processes.Deployment:
             prefix = f"kf-{os.getpid()}-{next(_numbers)}"
             made = processes.Deployment(valkey, directory, prefix=prefix, **chosen)
             return end.enter_context(made)
@@ -58,12 +56,9 @@ def deploy_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deploy]:
 
 
 @pytest.fixture
-def own_valkey(tmp_path: Path) -> Iterator[stack.Valkey]:
+def own_valkey(tmp_path: Path) -> Iterator[servers.Server]:
     """A server that this test may freeze and kill."""
     directory = tmp_path / "own-valkey"
     directory.mkdir()
     with children.Children(directory) as some:
-        server = stack.Valkey(directory, some)
-        yield server
-        server.thaw()
-        server.stop()
+        yield servers.valkey(directory, some)

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ops.chaos import children, stack, trial
+from ops.chaos import children, servers, stack, trial
 from ops.simulator import running, scenario
 from producers import SessionProducer
 from worker.contract import broker, record, request, settings
@@ -35,7 +35,7 @@ class Deployment:
 
     def __init__(
         self,
-        valkey: stack.Valkey,
+        valkey: servers.Server,
         directory: Path,
         *,
         prefix: str,

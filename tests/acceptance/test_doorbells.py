@@ -6,14 +6,14 @@ import time
 
 import celery
 
-from ops.chaos import stack, trial
+from ops.chaos import servers, trial
 from tests.acceptance import conftest
 from worker.contract import broker, request
 from worker.ledger import request_ids
 
 
 def test_stale_doorbells_do_not_hold_up_a_worker_with_few_slots(
-    valkey: stack.Valkey, deploy: conftest.Deploy
+    valkey: servers.Server, deploy: conftest.Deploy
 ) -> None:
     """A slot that comes free takes the next message at once, not when Celery looks again."""
     shop = deploy(valkey, concurrency=1)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ops.chaos import stack, trial
+from ops.chaos import servers, trial
 from tests.acceptance import books, conftest
 from worker.contract import record
 
 
 def test_an_escalation_is_the_next_call_of_a_busy_worker(
-    valkey: stack.Valkey, deploy: conftest.Deploy
+    valkey: servers.Server, deploy: conftest.Deploy
 ) -> None:
     """With one slot in the middle of a batch, only a call that is already claimed goes first."""
     shop = deploy(valkey, latency_ms=50, concurrency=1)

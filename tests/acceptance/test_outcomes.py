@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ops.chaos import stack, trial
+from ops.chaos import servers, trial
 from tests.acceptance import books, conftest, processes
 from worker import waiting_room
 from worker.contract import record
@@ -91,7 +91,7 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def shop(valkey: stack.Valkey, deploy_module: conftest.Deploy) -> Iterator[processes.Deployment]:
+def shop(valkey: servers.Server, deploy_module: conftest.Deploy) -> Iterator[processes.Deployment]:
     """One deployment with its worker for all tests of this module; its books must be right."""
     made = deploy_module(valkey, call_timeout_seconds=1, concurrency=32)
     made.start_worker()
@@ -211,7 +211,7 @@ def test_a_second_wish_for_a_fan_joins_the_first(shop: processes.Deployment) -> 
 
 
 def test_a_cancel_during_a_call_that_succeeds_changes_nothing(
-    valkey: stack.Valkey, deploy: conftest.Deploy
+    valkey: servers.Server, deploy: conftest.Deploy
 ) -> None:
     """The session exists, so the record says created, whoever took the request back meanwhile."""
     shop = deploy(valkey, latency_ms=1000)
@@ -225,7 +225,7 @@ def test_a_cancel_during_a_call_that_succeeds_changes_nothing(
 
 
 def test_a_token_that_ends_early_costs_one_more_call(
-    valkey: stack.Valkey, deploy: conftest.Deploy
+    valkey: servers.Server, deploy: conftest.Deploy
 ) -> None:
     """A rejected token is renewed once and the call made again; the fan notices nothing."""
     shop = deploy(valkey)
@@ -241,7 +241,7 @@ def test_a_token_that_ends_early_costs_one_more_call(
 
 @pytest.mark.parametrize(("switch", "errcode"), [("errcode", 48001), ("token_errcode", 40164)])
 def test_a_blocked_account_holds_its_requests(
-    valkey: stack.Valkey, deploy: conftest.Deploy, switch: str, errcode: int
+    valkey: servers.Server, deploy: conftest.Deploy, switch: str, errcode: int
 ) -> None:
     """What only a person can mend, on a call or on the way to a token, holds; nothing fails."""
     shop = deploy(valkey, account={switch: errcode})

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ops.chaos import stack, trial
+from ops.chaos import servers, trial
 from tests.acceptance import books, conftest, processes
 from worker.contract import record, request
 from worker.ledger import request_ids
@@ -28,7 +28,7 @@ assert not [name for name in sys.modules if name.split(".")[0] in ("worker", "pr
 
 
 @pytest.fixture
-def shop(valkey: stack.Valkey, deploy: conftest.Deploy) -> Iterator[processes.Deployment]:
+def shop(valkey: servers.Server, deploy: conftest.Deploy) -> Iterator[processes.Deployment]:
     """A deployment with its worker."""
     made = deploy(valkey)
     made.start_worker()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ops.chaos import poison, stack, trial
+from ops.chaos import poison, servers, trial
 from tests.acceptance import books, conftest
 from worker.contract import record, request
 
@@ -12,7 +12,7 @@ S = record.Status
 
 
 def test_malformed_entries_go_to_the_dead_list_and_work_goes_on(
-    valkey: stack.Valkey, deploy: conftest.Deploy
+    valkey: servers.Server, deploy: conftest.Deploy
 ) -> None:
     """The same process goes on; each refused entry is kept with its error; none comes back."""
     shop = deploy(valkey, concurrency=4)

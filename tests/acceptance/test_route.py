@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ops.chaos import children, stack, trial
+from ops.chaos import children, servers, trial
 from tests.acceptance import conftest, processes
 from worker.contract import record, settings
 from worker.ledger import ledger
@@ -19,7 +19,7 @@ OTHER = "bert@hbshop"
 
 
 @pytest.fixture
-def of(deploy: conftest.Deploy, valkey: stack.Valkey) -> processes.Deployment:
+def of(deploy: conftest.Deploy, valkey: servers.Server) -> processes.Deployment:
     """Two agents who may serve three fans each, and a worker."""
     made = deploy(valkey, agent_capacity=3, presence_seconds=1)
     made.wechat.tell("agents", kf_account=OTHER, online=True)

@@ -16,7 +16,7 @@ import pydantic
 import pytest
 import redis
 
-from ops.chaos import children, stack, trial
+from ops.chaos import children, servers, trial
 from producers import SessionProducer
 from tests.acceptance import conftest, planted, processes, tattling
 from worker import credentials, errors
@@ -60,7 +60,7 @@ main()
 
 
 @pytest.fixture
-def password(valkey: stack.Valkey) -> Iterator[planted.Secret]:
+def password(valkey: servers.Server) -> Iterator[planted.Secret]:
     """The password of a user of Valkey's, who is named as its first word begins."""
     secret = planted.Secret.planted("the Redis password")
     with contextlib.closing(valkey.client()) as client:
@@ -83,7 +83,7 @@ def _url(password: planted.Secret, port: int, scheme: str = "redis") -> str:
 
 @pytest.mark.parametrize("spelling", planted.SPELLINGS)
 def test_what_is_planted_is_found(
-    valkey: stack.Valkey, deploy: conftest.Deploy, tmp_path: Path, spelling: str
+    valkey: servers.Server, deploy: conftest.Deploy, tmp_path: Path, spelling: str
 ) -> None:
     """In every place, in every spelling: a search that finds nothing proves nothing otherwise."""
     shop = deploy(valkey)
@@ -129,7 +129,7 @@ def _chain(text: str) -> BaseException:
 
 
 def test_no_trouble_with_wechat_lets_a_secret_out(
-    valkey: stack.Valkey,
+    valkey: servers.Server,
     password: planted.Secret,
     tmp_path: Path,
 ) -> None:
@@ -423,7 +423,7 @@ def _closed_port() -> int:
 
 
 def test_no_trouble_with_redis_lets_a_secret_out(
-    valkey: stack.Valkey, deploy: conftest.Deploy, password: planted.Secret, tmp_path: Path
+    valkey: servers.Server, deploy: conftest.Deploy, password: planted.Secret, tmp_path: Path
 ) -> None:
     """Neither workers nor commands, nor Celery's own, whether they get through or not."""
     shop = deploy(valkey, log_level="DEBUG", submit_timeout_seconds=1)
@@ -486,7 +486,7 @@ _COMMANDS = (
 
 
 def test_no_error_of_a_producer_holds_a_secret(
-    valkey: stack.Valkey, password: planted.Secret, caplog: pytest.LogCaptureFixture
+    valkey: servers.Server, password: planted.Secret, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nor what it came from, nor what it logs at DEBUG."""
     caplog.set_level(logging.DEBUG)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ops.chaos import stack
+from ops.chaos import servers
 from tests.acceptance import conftest
 
 
@@ -21,7 +21,7 @@ from tests.acceptance import conftest
     ids=lambda wrong: "+".join(wrong) if isinstance(wrong, dict) else "",
 )
 def test_a_wrong_setting_stops_the_worker_with_its_name(
-    valkey: stack.Valkey, deploy: conftest.Deploy, wrong: dict[str, str], named: str
+    valkey: servers.Server, deploy: conftest.Deploy, wrong: dict[str, str], named: str
 ) -> None:
     """One line, no traceback, the variable's name, an exit status that is not 0."""
     worker = deploy(valkey).launch_worker(**wrong).child
@@ -31,7 +31,7 @@ def test_a_wrong_setting_stops_the_worker_with_its_name(
 
 
 def test_a_ledger_of_a_newer_release_stops_the_worker(
-    valkey: stack.Valkey, deploy: conftest.Deploy
+    valkey: servers.Server, deploy: conftest.Deploy
 ) -> None:
     """An old worker on a new ledger would write what nobody reads: it says so and stops."""
     shop = deploy(valkey)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from ops.chaos import stack, trial
+from ops.chaos import servers, trial
 from tests.acceptance import books, conftest
 from worker.contract import record, request
 
@@ -18,7 +18,7 @@ CALL_TIMEOUT_SECONDS = 3.0
 
 @pytest.mark.parametrize("lane", request.Lane)
 def test_a_worker_told_to_end_finishes_its_calls_and_leaves_the_rest(
-    valkey: stack.Valkey, deploy: conftest.Deploy, lane: request.Lane
+    valkey: servers.Server, deploy: conftest.Deploy, lane: request.Lane
 ) -> None:
     """Gone within a call's time and 5 s, with status 0; the next worker does what is left."""
     shop = deploy(

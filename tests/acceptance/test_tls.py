@@ -10,9 +10,10 @@ import pytest
 import trustme
 
 from ops import cli
-from ops.chaos import children, trial
+from ops.chaos import children, servers, trial
 from producers import SessionProducer, SubmitFailed
-from tests.acceptance import books, conftest, processes, servers
+from tests import needs
+from tests.acceptance import books, conftest, processes
 from worker import doorbell, errors
 from worker.contract import record, request, settings
 
@@ -52,7 +53,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     issued.private_key_and_cert_chain_pem.write_to_path(directory / "server.pem")
     with children.Children(directory) as some:
         server = servers.Server(
-            servers.debian(),
+            needs.redis_server(),
             directory,
             some,
             host=HOST,
@@ -65,7 +66,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             tls_auth_clients="no",
         )
         yield Site(server=server, stranger=directory / "stranger.pem")
-        server.stop()
 
 
 def test_a_worker_and_a_producer_work_over_tls(site: Site, deploy: conftest.Deploy) -> None:

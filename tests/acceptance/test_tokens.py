@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ops.chaos import stack, trial
+from ops.chaos import servers, trial
 from tests.acceptance import books, conftest
 from worker.contract import record
 
 
 def test_two_workers_from_cold_fetch_one_token(
-    valkey: stack.Valkey, deploy: conftest.Deploy
+    valkey: servers.Server, deploy: conftest.Deploy
 ) -> None:
     """Two processes that start at the same moment, with work waiting for both, ask once."""
     shop = deploy(valkey, latency_ms=50, concurrency=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import json
 
-from ops.chaos import stack, trial
+from ops.chaos import servers, trial
 from ops.simulator import scenario
 from tests.acceptance import books, conftest, processes
 from worker import waiting_room
@@ -28,7 +28,7 @@ def _codes(shop: processes.Deployment) -> collections.Counter[int | None]:
 
 
 def test_a_ladder_passes_the_wrong_and_the_offline(
-    deploy: conftest.Deploy, valkey: stack.Valkey
+    deploy: conftest.Deploy, valkey: servers.Server
 ) -> None:
     """A fallback who is known to be offline is passed over without a call."""
     shop = deploy(valkey, agents=_away(SECOND))
@@ -40,7 +40,7 @@ def test_a_ladder_passes_the_wrong_and_the_offline(
 
 
 def test_whoever_of_the_targets_comes_first_gets_the_fan(
-    deploy: conftest.Deploy, valkey: stack.Valkey
+    deploy: conftest.Deploy, valkey: servers.Server
 ) -> None:
     """A request waits for any of its targets, and costs one call in vain at most."""
     shop = deploy(valkey, agents=_away(FIRST, SECOND, THIRD), presence_seconds=PRESENCE_SECONDS)
@@ -55,7 +55,7 @@ def test_whoever_of_the_targets_comes_first_gets_the_fan(
 
 
 def test_a_deadline_ends_a_wait_for_agents_without_a_call(
-    deploy: conftest.Deploy, valkey: stack.Valkey
+    deploy: conftest.Deploy, valkey: servers.Server
 ) -> None:
     """Within two ticks; once it is known who is online, nobody offline is asked."""
     shop = deploy(valkey, agents=_away(FIRST, SECOND, THIRD), presence_seconds=PRESENCE_SECONDS)
@@ -73,7 +73,7 @@ def test_a_deadline_ends_a_wait_for_agents_without_a_call(
 
 
 def test_a_lost_reply_is_read_back_before_a_fallback_is_asked(
-    deploy: conftest.Deploy, valkey: stack.Valkey
+    deploy: conftest.Deploy, valkey: servers.Server
 ) -> None:
     """The first agent has the fan, unseen: the fallback who is online must not get the fan too."""
     shop = deploy(valkey, agents=(scenario.Agent(kf_account=FIRST, online=True),))
@@ -85,7 +85,7 @@ def test_a_lost_reply_is_read_back_before_a_fallback_is_asked(
 
 
 def test_a_full_agent_is_given_no_more_than_there_is_room_for(
-    deploy: conftest.Deploy, valkey: stack.Valkey
+    deploy: conftest.Deploy, valkey: servers.Server
 ) -> None:
     """Counted across two workers; who waits goes on as soon as a session closes."""
     shop = deploy(
@@ -116,7 +116,7 @@ def test_a_full_agent_is_given_no_more_than_there_is_room_for(
 
 
 def test_a_paused_agents_requests_go_to_the_next_and_on_with_resume(
-    deploy: conftest.Deploy, valkey: stack.Valkey
+    deploy: conftest.Deploy, valkey: servers.Server
 ) -> None:
     """Nothing is dropped, and nobody is asked meanwhile."""
     shop = deploy(valkey, agents=(scenario.Agent(kf_account=FIRST, online=True),))
@@ -149,7 +149,7 @@ def test_a_paused_agents_requests_go_to_the_next_and_on_with_resume(
 
 
 def test_a_paused_account_holds_all_and_deadlines_run(
-    deploy: conftest.Deploy, valkey: stack.Valkey
+    deploy: conftest.Deploy, valkey: servers.Server
 ) -> None:
     """One gate holds them; resume lets every one of them go."""
     shop = deploy(valkey)
@@ -169,7 +169,7 @@ def test_a_paused_account_holds_all_and_deadlines_run(
 
 
 def test_one_request_probes_a_blocked_account(
-    deploy: conftest.Deploy, valkey: stack.Valkey
+    deploy: conftest.Deploy, valkey: servers.Server
 ) -> None:
     """45011: the account waits for the next minute; then one goes, and the others follow."""
     shop = deploy(valkey, account={"errcode": 45011}, concurrency=4)
@@ -190,7 +190,7 @@ def test_one_request_probes_a_blocked_account(
 
 
 def test_without_a_list_of_who_is_online_rooms_wake_by_growing_waits(
-    deploy: conftest.Deploy, valkey: stack.Valkey
+    deploy: conftest.Deploy, valkey: servers.Server
 ) -> None:
     """Presence is blind, `status` says so, and nobody is stranded."""
     shop = deploy(valkey, agents=_away(FIRST), presence_seconds=PRESENCE_SECONDS)

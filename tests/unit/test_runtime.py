@@ -169,25 +169,19 @@ def test_each_source_of_a_token_has_its_class(fields: dict[str, Any], kind: type
     made.close()
 
 
-def test_a_refused_entry_is_buried_and_logged(server: fakeredis.FakeRedis) -> None:
-    """Whatever bytes it holds."""
+def test_what_the_ledger_could_not_take_is_told_with_the_next_announcement(
+    server: fakeredis.FakeRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is every few seconds, and once the ledger is back."""
     made = start()
-    with structlog.testing.capture_logs() as logs:
-        made.refuse(b"\xff\xfe\x00 half", "kf.batch", "is not UTF-8")
-    assert [entry["event"] for entry in logs] == ["entry_refused"]
+    with monkeypatch.context() as patch:
+        patch.setattr(made.ledger, "bury", _away)
+        made.dead_list.refuse(b"x", "kf.batch", "is no JSON")
+    assert reader.Reader(server, "kf").dead() == 0
+    made.announce()
     assert reader.Reader(server, "kf").dead() == 1
     made.close()
 
 
-def test_a_refused_entry_never_raises(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is called from kombu's loop, where an error ends the worker."""
-    made = start()
-
-    def away(*_: Any, **__: Any) -> None:
-        raise errors.LedgerUnavailable("redis://h", "gone", maybe_written=True)
-
-    monkeypatch.setattr(made.ledger, "bury", away)
-    with structlog.testing.capture_logs() as logs:
-        made.refuse(b"x", "kf.batch", "is no JSON")
-    assert [entry["event"] for entry in logs] == ["entry_refused", "entry_lost"]
-    made.close()
+def _away(*_: Any, **__: Any) -> None:
+    raise errors.LedgerUnavailable("redis://h", "gone", maybe_written=True)

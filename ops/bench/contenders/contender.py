@@ -18,7 +18,7 @@ from typing import Any
 import redis
 
 from ops.bench import processes, serving
-from ops.chaos import children, stack, trial
+from ops.chaos import children, servers, trial
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,10 +106,10 @@ class Contender(abc.ABC):
 
     # -- for each kind of them ---------------------------------------------------------------------
 
-    def _open_valkey(self, field: Field) -> stack.Valkey:
+    def _open_valkey(self, field: Field) -> servers.Server:
         """A Valkey with the settings that every contender gets."""
-        valkey = stack.Valkey(field.directory / f"valkey-{self.name}", field.some)
-        self._end.callback(valkey.stop)
+        valkey = servers.valkey(field.directory / f"valkey-{self.name}", field.some)
+        self._end.callback(valkey.kill)
         client = self._connect(valkey.url)
         self.valkey = processes.Tree(int(client.info("server")["process_id"]))
         return valkey

