@@ -64,6 +64,9 @@ _OF_REQUESTS = [
 _OF_ACCOUNTS = [code for code in errcodes.TABLE if code not in (0, *_OF_REQUESTS)]
 #: How long an account is refused, in seconds.
 _REFUSED_SECONDS = 1.5
+#: How often the time until the next probe is made to pass, and how long a probe takes, in seconds:
+#: calls under way may hold the account again.
+_PROBES, _PROBE_SECONDS = 10, 0.2
 
 
 class Refusals(fault.Tool):
@@ -82,7 +85,9 @@ class Refusals(fault.Tool):
         time.sleep(at.scaled(_REFUSED_SECONDS))
         tell("accounts", **{self._field: 0})
         at.mark()
-        at.pass_holds()
+        for _ in range(_PROBES):
+            at.pass_holds()
+            time.sleep(_PROBE_SECONDS)
 
 
 def _show_wrong_certificate(at: site.Site) -> None:
