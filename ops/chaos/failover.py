@@ -1,9 +1,8 @@
 """Takes the master away under a stream of requests: `python -m ops.chaos.failover`.
 
 Masters are killed; with `--stops` the last ones are stopped instead and go on later, while they
-think themselves masters still. Expected where submit waits for one replica, and for both where
-masters are stopped: whatever it returned a receipt for ends, once. With fewer replicas a receipt
-may be lost with the master: it counts how many were.
+think themselves masters still. Expected where submit waits for a replica: whatever it returned a
+receipt for ends, once. Without, a receipt may be lost with the master: it counts how many were.
 """
 
 from __future__ import annotations
@@ -243,21 +242,13 @@ def _judge(shop: _Shop, accepted: dict[int, str], given: argparse.Namespace, lon
         create_calls=calls.total(),
         outcomes=_outcomes(shop.reader),
     )
-    is_kept = not lost or not _must_keep(given)
+    is_kept = not lost or not given.replicas
     return 0 if is_kept and not doubled and not untrue and len(accepted) == given.requests else 1
 
 
-def _must_keep(given: argparse.Namespace) -> bool:
-    """A replica that still follows a stopped master tells nothing of the one that was promoted."""
-    needed = sentinel.REPLICAS if given.stops else 1
-    return bool(given.replicas >= needed)
-
-
 def _promise(given: argparse.Namespace) -> str:
-    if _must_keep(given):
-        return f"submit waited for {given.replicas}: none may be lost"
     if given.replicas:
-        return f"submit waited for {given.replicas}, and a stopped master may have had that one"
+        return f"submit waited for {given.replicas}: none may be lost"
     return "submit waited for no replica: what only the master had is lost with it"
 
 

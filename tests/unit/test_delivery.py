@@ -10,6 +10,7 @@ from typing import Any
 import fakeredis
 import pytest
 import structlog.testing
+import tenacity
 
 from tests.unit.ledger import stage as stages
 from tests.unit.ledger.stage import AGENT, APPID, FAN, OTHER
@@ -1375,13 +1376,20 @@ def test_a_step_whose_reply_was_lost_is_taken_again(
 def test_a_ledger_that_stays_away_interrupts_the_delivery(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The lease runs out, and the doubt is asked again."""
+    """It tries until the lease runs out, of which little is left; then the doubt is asked again."""
     request_id = world.submit().id
     losing = Losing(world.ledger.settle, times=1000, before=True)
     monkeypatch.setattr(world.ledger, "settle", losing)
-    monkeypatch.setattr(claims.Claim, "lease_left_seconds", lambda _: 0.1)
+    given, reaching = list[float](), retry.reaching_ledger
+
+    def briefly(seconds: float) -> tenacity.Retrying:
+        given.append(seconds)
+        return reaching(0.1)
+
+    monkeypatch.setattr(retry, "reaching_ledger", briefly)
     with pytest.raises(errors.LedgerUnavailable):
         world.deliver(request_id)
+    assert given == [pytest.approx(world.config.lease_seconds, abs=1)]
     assert world.status(request_id) == "calling"
     world.pass_seconds(world.config.lease_seconds + 1)
     world.wake()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 from typing import Any, cast
@@ -16,8 +17,11 @@ import redis.sentinel
 from worker.contract import urls
 
 #: A connection that was idle for longer is looked at before it is used: the server may have closed
-#: it. One whose answer took longer is closed: the server may have been away, and another be master.
+#: it. Over Sentinel, one that was silent for longer is not trusted to be the master's: shorter than
+#: any sensible `down-after-milliseconds`, after which another server may have been made master.
 TRUSTED_SECONDS = 1.0
+#: When a connection last answered of which nobody knows that, on the monotonic clock.
+_LONG_AGO = -math.inf
 
 #: What a server answers that is perhaps no longer the master: ask anew who is.
 _NOT_IN_CHARGE = ("NOREPLICAS", "UNBLOCKED")
@@ -57,14 +61,14 @@ class KeptConnections:
     """
 
     def __init__(self, client: redis.Redis) -> None:
-        self._pool = client.connection_pool
+        self._pool: Any = client.connection_pool
         #: Whether sentinels say who the master is: one that was stopped may be none any more.
         self._is_elected = isinstance(self._pool, redis.sentinel.SentinelConnectionPool)
         self._idle: collections.deque[tuple[redis.Connection, float]] = collections.deque()
 
     def ask(self, *command: str | int | float) -> Any:
         """The answer to one command; raises what redis-py raises."""
-        one = self._take()
+        one, _ = self._take()
         began = time.monotonic()
         try:
             one.send_command(*command)
@@ -83,15 +87,31 @@ class KeptConnections:
 
     @contextlib.contextmanager
     def one(self) -> Iterator[redis.Connection]:
-        """A connection for several commands; it is closed when the block raises."""
-        taken = self._take()
+        """A connection for commands that are all answered in the block; closed when that raises.
+
+        Over Sentinel it raises ConnectionError after the block where the server that answered is
+        not known to be the master: one that was stopped goes on as if it were, its replicas take
+        what it writes, and are made to forget it.
+        """
+        taken, answered_at = self._take()
         began = time.monotonic()
         try:
             yield taken
+            if self._is_elected and time.monotonic() - answered_at >= TRUSTED_SECONDS:
+                self._check_master(taken)
         except BaseException:
             self._drop(taken)
             raise
         self._keep(taken, began)
+
+    def _check_master(self, one: Any) -> None:
+        """Raise ConnectionError unless the sentinels name the server of this connection."""
+        try:
+            is_master = self._pool.get_master_address() == (one.host, one.port)
+        except redis.sentinel.MasterNotFoundError as error:
+            raise redis.exceptions.ConnectionError(f"who is the master by now? {error}") from None
+        if not is_master:
+            raise redis.exceptions.ConnectionError("the server that answered is the master no more")
 
     def _drop(self, one: redis.Connection) -> None:
         one.disconnect()
@@ -104,14 +124,17 @@ class KeptConnections:
         else:
             self._idle.append((one, now))
 
-    def _take(self) -> redis.Connection:
-        """The connection used last, so that few are kept busy and the others looked at again."""
+    def _take(self) -> tuple[redis.Connection, float]:
+        """The connection used last, so that few are kept busy and the others looked at again.
+
+        With it comes when it last answered.
+        """
         while self._idle:
             try:
                 one, used_at = self._idle.pop()
             except IndexError:  # another thread was quicker
                 break
             if time.monotonic() - used_at < TRUSTED_SECONDS:
-                return one
+                return one, used_at
             self._pool.release(one)
-        return self._pool.get_connection()
+        return self._pool.get_connection(), _LONG_AGO
