@@ -177,16 +177,6 @@ class Site:
         """Have these accepted too."""
         self.load.submit(wishes)
 
-    def pass_holds(self) -> None:
-        """Make the time pass until held accounts are probed, and rooms are looked into."""
-        of, now = keys.Keys(PREFIX), round(time.time() * 1000)
-        account = of.account(trial.APPID)
-        if hold := self.client.hget(account, "hold"):
-            rest = str(hold).partition(" ")[2]
-            self.client.hset(account, "hold", f"{now} {rest}")
-        for room in self.client.zrange(of.rooms, 0, -1):
-            self.client.zadd(of.rooms, {str(room): now}, xx=True)
-
     def start_loads(self) -> None:
         """Begin to send, all who do."""
         for each in (self.load, *self.rivals):

@@ -14,6 +14,7 @@ from worker.ledger import connection
 
 
 @pytest.mark.timeout(models.TIMEOUT_SECONDS)
+@pytest.mark.no_cover  # see tests/conftest.py
 def test_the_ledger_does_what_the_model_says_on_a_real_server(valkey_url: str) -> None:
     """Each example in a deployment of its own."""
 

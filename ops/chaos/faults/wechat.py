@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 
-from ops.chaos import fault, site
+from ops.chaos import fault, haste, site
 from ops.chaos.faults import workers
 from worker.contract import errcodes
 
@@ -86,7 +86,7 @@ class Refusals(fault.Tool):
         tell("accounts", **{self._field: 0})
         at.mark()
         for _ in range(_PROBES):
-            at.pass_holds()
+            haste.pass_holds(at.client, site.PREFIX)
             time.sleep(_PROBE_SECONDS)
 
 

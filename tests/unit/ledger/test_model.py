@@ -328,6 +328,7 @@ def run(make: Callable[[], machine.Machine], *, examples: int, steps: int) -> No
 
 
 @pytest.mark.timeout(TIMEOUT_SECONDS)
+@pytest.mark.no_cover  # see tests/conftest.py
 def test_the_ledger_does_what_the_model_says() -> None:
     """On a fake Redis."""
     run(lambda: Everybody(fakeredis.FakeRedis(decode_responses=True), "t"), examples=20, steps=30)
