@@ -20,8 +20,8 @@ from worker.ledger import keys, reader
 
 #: Must never show in a log, a record or a message.
 REDIS_PASSWORD = "Redis-password-of-the-tests-6f1c"
-#: Has a child's lines counted with ours; workers are left alone, since counting slows them down.
-MEASURED = {name: at for name, at in os.environ.items() if name.startswith("COVERAGE_PROCESS")}
+#: Has a command's lines counted with ours; workers are left alone: counting slows them down.
+_MEASURED = {name: at for name, at in os.environ.items() if name.startswith("COVERAGE_PROCESS")}
 #: How long a test waits for what should have happened long before, in seconds.
 PATIENCE_SECONDS = 60.0
 
@@ -113,7 +113,7 @@ class Deployment:
     def start_command(self, *arguments: str) -> children.Child:
         """`kfsession ARGUMENTS`, under way."""
         command = [sys.executable, "-c", "from ops import cli; cli.main()", *arguments]
-        return self._children.start("kfsession", command, self.environment | MEASURED)
+        return self._children.start("kfsession", command, self.environment | _MEASURED)
 
     def logged(self, *events: str) -> list[str]:
         """The lines of all workers' logs that report one of `events`, or a traceback."""

@@ -33,7 +33,7 @@ RUNS = {
 def test_a_fault_loses_and_doubles_nothing(tmp_path: Path, name: str) -> None:
     """Both books agree after it."""
     command = [sys.executable, "-m", "ops.chaos", name, *_SMALL, *RUNS[name]]
-    environment = children.environment(TMPDIR=str(tmp_path), **processes.MEASURED)
+    environment = children.environment(TMPDIR=str(tmp_path))
     with children.Children(tmp_path) as some:
         trial = some.start("chaos", command, environment)
         assert trial.wait(processes.PATIENCE_SECONDS) == 0, trial.output()

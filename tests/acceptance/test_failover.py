@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 from ops.chaos import children
-from tests.acceptance import processes
 
 #: A trial starts nine processes before it begins, in seconds.
 _PATIENCE_SECONDS = 110.0
@@ -16,7 +15,7 @@ _PATIENCE_SECONDS = 110.0
 def test_a_small_failover_loses_nothing_that_a_replica_had(tmp_path: Path) -> None:
     """And no fan has two agents."""
     arguments = ["--requests", "300", "--failovers", "1", "--replicas", "1"]
-    environment = children.environment(TMPDIR=str(tmp_path), **processes.MEASURED)
+    environment = children.environment(TMPDIR=str(tmp_path))
     command = [sys.executable, "-m", "ops.chaos.failover", *arguments]
     with children.Children(tmp_path) as some:
         child = some.start("trial", command, environment)

@@ -68,7 +68,7 @@ def some(tmp_path: Path) -> Iterator[children.Children]:
 
 def start(some: children.Children, tmp_path: Path, module: str, *arguments: str) -> children.Child:
     """A trial whose traces, its children's environments, can be told from others'."""
-    environment = children.environment(TMPDIR=str(tmp_path), **processes.MEASURED)
+    environment = children.environment(TMPDIR=str(tmp_path))
     return some.start("trial", [sys.executable, "-m", module, *arguments], environment)
 
 
