@@ -42,7 +42,7 @@ def _configuration() -> dict[str, Any]:
 
 
 def _refuse(entry: bytes, queue: str, why: str) -> None:
-    runtime.current().dead_list.refuse(entry, queue, why)
+    runtime.current().refusals.add(entry, queue, why)
 
 
 def _stop(error: Exception) -> NoReturn:

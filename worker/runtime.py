@@ -11,7 +11,7 @@ import threading
 import celery
 import structlog
 
-from worker import asking, credentials, dead_list, deliverer, errors, presence, waiting_room
+from worker import asking, credentials, deliverer, errors, presence, refusals, waiting_room
 from worker import doorbell as doorbells
 from worker.contract import settings
 from worker.ledger import connection
@@ -45,7 +45,7 @@ class Runtime:
             for each in config.accounts()
         }
         self.ledger = ledgers.Ledger(self._client, config)
-        self.dead_list = dead_list.DeadList(self.ledger)
+        self.refusals = refusals.Refusals(self.ledger.dead_list)
         self.doorbell = doorbells.Doorbell(app, config.key_prefix)
         self._presence = presence.Presence(
             self.ledger.accounts,
@@ -80,14 +80,15 @@ class Runtime:
             "slots": self._config.concurrency,
         }
         self.ledger.accounts.announce(self.name, about, self._capacities)
-        self.dead_list.bury_kept()
+        self.refusals.bury_kept()
 
     def close(self) -> None:
         """Say goodbye and close every connection."""
         self._presence.stop()
         with contextlib.suppress(errors.LedgerUnavailable):
             self.ledger.accounts.depart(self.name)
-        self.dead_list.close()
+            self.refusals.bury_kept()  # only where the ledger is there
+        self.refusals.close()
         self._credentials.close()
         self._client.close()
 

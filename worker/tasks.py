@@ -42,7 +42,7 @@ def submit(self: Any, fields: dict[str, Any]) -> None:
             task_id=self.request.id,
             queue=queue,
             ledger=here.ledger,
-            refuse=here.dead_list.refuse,
+            refuse=here.refusals.add,
         )
     except errors.LedgerUnavailable as error:
         log.error("submit_postponed", error=str(error))
@@ -51,7 +51,7 @@ def submit(self: Any, fields: dict[str, Any]) -> None:
         raise celery.exceptions.Reject(error, requeue=True) from None
     except Exception as error:  # a bug of ours must not swallow somebody's request
         why = redaction.clean(f"a bug of ours: {error!r}")
-        here.dead_list.refuse(kombu_json.dumps(fields).encode(), queue, why)
+        here.refusals.add(kombu_json.dumps(fields).encode(), queue, why)
         raise
     if request_id:
         deliver(ids=[request_id])

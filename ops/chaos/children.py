@@ -101,6 +101,8 @@ class Children:
         self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None
     ) -> Child:
         """Run `command` in our directory with this environment and no other (None: with ours)."""
+        if self._guard.poll() is not None:
+            raise RuntimeError("the guard is gone, and nobody would watch over a child")
         log = self._directory / f"{name}-{len(self._started)}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(  # noqa: S603 - commands of our own making
@@ -143,12 +145,13 @@ class Children:
             else:
                 self.forget(child.pid)
         assert self._guard.stdin is not None  # noqa: S101 - it was made with a pipe
-        self._guard.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._guard.stdin.close()
         self._guard.wait(END_SECONDS)
 
     def _tell(self, line: str) -> None:
         assert self._guard.stdin is not None  # noqa: S101 - it was made with a pipe
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(BrokenPipeError, ValueError):  # it is gone, or all is over
             self._guard.stdin.write(line.encode())
             self._guard.stdin.flush()
 

@@ -8,14 +8,19 @@ import redis
 
 from worker.ledger import keys
 
+#: A hold begins with its end; one that a probe lifts meanwhile is not made anew.
+_END_HOLD = """
+local hold = redis.call('HGET', KEYS[1], 'hold')
+if hold then
+    redis.call('HSET', KEYS[1], 'hold', ARGV[1] .. string.match(hold, ' .*'))
+end
+"""
+
 
 def pass_holds(client: redis.Redis, prefix: str) -> None:
     """The next probe of each account that is held, and the next look into each room, are due."""
     of, now = keys.Keys(prefix), round(time.time() * 1000)
     for appid in client.hkeys(of.accounts):
-        account = of.account(str(appid))
-        if hold := client.hget(account, "hold"):
-            rest = str(hold).partition(" ")[2]
-            client.hset(account, "hold", f"{now} {rest}")
+        client.eval(_END_HOLD, 1, of.account(str(appid)), now)
     for room in client.zrange(of.rooms, 0, -1):
         client.zadd(of.rooms, {str(room): now}, xx=True)

@@ -61,7 +61,12 @@ class Server:
         )
         self._command = (program, str(file))
         self._watched_by = watched_by
-        self.restart()
+        self.start()
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._child.pid
 
     @property
     def url(self) -> str:
@@ -96,8 +101,8 @@ class Server:
         """SIGKILL, in whatever state: what its append-only file holds is what is left."""
         self._child.kill()
 
-    def restart(self) -> None:
-        """Start it on the same port and the same data; raises TooLate with what it said."""
+    def start(self) -> None:
+        """Start it, on the same port and the same data; raises TooLate with what it said."""
         self._child = self._watched_by.start("server", self._command)
         try:
             trial.poll(self._answers, seconds=_START_SECONDS, what="the server answers")
@@ -105,10 +110,12 @@ class Server:
             raise trial.TooLate(f"{error}\n{self._child.output()[-2000:]}") from None
 
     def _answers(self) -> bool:
+        if not self._child.is_running:
+            raise trial.TooLate("the server ended by itself")
         with contextlib.closing(self.client()) as client:
             try:
                 return bool(client.ping())
-            except redis.exceptions.ConnectionError:
+            except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
                 return False
 
 

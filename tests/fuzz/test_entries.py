@@ -28,6 +28,7 @@ from tests.unit.ledger import stage as stages
 from tests.unit.ledger.stage import APPID
 from worker import accepting, intake
 from worker.contract import broker
+from worker.ledger import dead_list
 
 QUEUE = "kf.escalation"
 #: Longest reason, in characters.
@@ -360,7 +361,7 @@ class Desk(stages.Stage):
         why.encode()
         assert why.isprintable(), why
         assert len(why) <= LONGEST, why
-        self.ledger.bury(dead.decode(), queue=queue, why=why)
+        self.ledger.dead_list.bury([dead_list.Refused.now(dead, queue=queue, error=why)])
         self.refused.append(why)
 
 

@@ -6,13 +6,10 @@ import concurrent.futures
 import contextlib
 import signal
 import threading
-import time
-import urllib.parse
 from collections.abc import Iterator
 
 import pytest
 import redis
-import redis.sentinel
 
 from worker.ledger import connection
 
@@ -105,72 +102,3 @@ def test_after_an_error_the_pool_says_where_to_connect(kept: connection.KeptConn
         kept.ask("ECHO", "a")
     assert not kept._idle
     assert not kept._pool._in_use_connections, "it was given back"
-
-
-class Elected:
-    """A client over sentinels, who name `master` and are counted when they are asked."""
-
-    def __init__(self, url: str) -> None:
-        self.here = ("127.0.0.1", urllib.parse.urlsplit(url).port)
-        self.master: tuple[str, int | None] | None = self.here
-        self.asked = 0
-        manager = redis.sentinel.Sentinel([("127.0.0.1", 1)])
-        manager.discover_master = self._discover  # type: ignore[method-assign]
-        self.client = manager.master_for("kf", decode_responses=True)
-        self.kept = connection.KeptConnections(self.client)
-
-    def _discover(self, _: str) -> tuple[str, int | None]:
-        self.asked += 1
-        if self.master is None:
-            raise redis.sentinel.MasterNotFoundError("no master found")
-        return self.master
-
-    def ask(self) -> str:
-        with self.kept.one() as one:
-            one.send_command("ECHO", "a")
-            return str(one.read_response())
-
-
-@pytest.fixture
-def elected(valkey_url: str) -> Iterator[Elected]:
-    made = Elected(valkey_url)
-    with contextlib.closing(made.client):
-        yield made
-
-
-def test_over_sentinel_only_a_connection_that_was_silent_is_asked_about(elected: Elected) -> None:
-    """One that answered a moment ago costs nothing more."""
-    assert elected.ask() == "a"
-    assert elected.asked == 2  # to connect, and since nobody knows when it was elected
-    assert [elected.ask() for _ in range(20)] == ["a"] * 20
-    assert elected.asked == 2
-
-
-@pytest.mark.parametrize("now", [("127.0.0.1", 1), None], ids=["another", "nobody knows"])
-def test_a_server_that_went_on_as_master_after_another_was_elected_is_not_believed(
-    elected: Elected, monkeypatch: pytest.MonkeyPatch, now: tuple[str, int] | None
-) -> None:
-    """It took the command; whether that lasts nobody knows, and the next one goes elsewhere."""
-    elected.ask()
-    elected.master = now
-    monkeypatch.setattr(connection, "TRUSTED_SECONDS", 0.05)
-    time.sleep(0.06)
-    with pytest.raises(redis.exceptions.ConnectionError, match="master") as caught:
-        elected.ask()
-    assert not isinstance(caught.value, redis.sentinel.MasterNotFoundError)
-    assert not elected.kept._idle
-    elected.master = elected.here
-    assert elected.ask() == "a"
-
-
-def test_an_answer_that_took_long_is_not_believed_either(
-    elected: Elected, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The server may have been stopped in the middle of it."""
-    elected.ask()
-    monkeypatch.setattr(connection, "TRUSTED_SECONDS", 0.2)
-    gone = pytest.raises(redis.exceptions.ConnectionError, match="the master no more")
-    with gone, elected.kept.one() as one:
-        elected.master = ("127.0.0.1", 1)
-        one.send_command("BLPOP", "nobody-pushes-here", 0.3)
-        one.read_response()

@@ -18,7 +18,7 @@ from producers import SessionProducer, SubmitFailed
 from tests.integration import conftest
 from worker import accepting, errors
 from worker.contract import request, settings
-from worker.ledger import connection, ledger, request_ids
+from worker.ledger import connection, election, ledger, request_ids
 
 WISH = request.SessionRequest.parse({"openid": "oA", "kf_account": "a@b", "appid": "wx1"})
 #: How long a submit may take here, in seconds.
@@ -267,3 +267,22 @@ def test_sentinels_that_are_away_cost_no_time() -> None:
         with pytest.raises(redis.sentinel.MasterNotFoundError):
             client.ping()
         assert time.monotonic() - started < 1
+
+
+def test_what_the_sentinels_do_not_confirm_is_not_accepted_yet(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The replica has it, but who knows whether it is the master's? Sending it again is safe."""
+
+    def refuse(*_: object) -> None:
+        raise election.NotConfirmed("a failover is under way")
+
+    with desk(pair) as own:
+        with monkeypatch.context() as patch:
+            patch.setattr(election.Election, "confirm", refuse)
+            with pytest.raises(errors.LedgerUnavailable, match="under way; it is safe") as caught:
+                own.submit(WISH, "x")
+        assert not isinstance(caught.value, errors.TooFewReplicas)
+        assert caught.value.maybe_written is True
+        assert stands(pair.replica, "x")
+        assert own.submit(WISH, "x").id == "x"

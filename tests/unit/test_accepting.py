@@ -13,6 +13,7 @@ import pytest
 from tests.unit.ledger import stage as stages
 from tests.unit.ledger.stage import APPID
 from worker import accepting, errors
+from worker.ledger import dead_list
 
 WISH = {"openid": "oA", "kf_account": "kf1@acct", "appid": APPID}
 
@@ -102,7 +103,7 @@ def test_a_refused_request_goes_to_the_dead_list_with_its_error(
     assert read == fields or read != read or "nan" in repr(read)
     assert queue == "kf.batch"
     assert why in said
-    desk.ledger.bury(entry.decode(), queue=queue, why=said)
+    desk.ledger.dead_list.bury([dead_list.Refused.now(entry, queue=queue, error=said)])
 
 
 def test_what_celery_made_of_a_refused_request_is_written_as_it_came(desk: Desk) -> None:

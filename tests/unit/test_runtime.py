@@ -175,8 +175,8 @@ def test_what_the_ledger_could_not_take_is_told_with_the_next_announcement(
     """That is every few seconds, and once the ledger is back."""
     made = start()
     with monkeypatch.context() as patch:
-        patch.setattr(made.ledger, "bury", _away)
-        made.dead_list.refuse(b"x", "kf.batch", "is no JSON")
+        patch.setattr(made.ledger.dead_list, "bury", _away)
+        made.refusals.add(b"x", "kf.batch", "is no JSON")
     assert reader.Reader(server, "kf").dead() == 0
     made.announce()
     assert reader.Reader(server, "kf").dead() == 1

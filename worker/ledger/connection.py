@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import math
+import copy
 import time
 from collections.abc import Iterator
 from typing import Any, cast
@@ -17,11 +17,8 @@ import redis.sentinel
 from worker.contract import urls
 
 #: A connection that was idle for longer is looked at before it is used: the server may have closed
-#: it. Over Sentinel, one that was silent for longer is not trusted to be the master's: shorter than
-#: any sensible `down-after-milliseconds`, after which another server may have been made master.
+#: it. One whose answer took longer is closed: the server may have been away, and another be master.
 TRUSTED_SECONDS = 1.0
-#: When a connection last answered of which nobody knows that, on the monotonic clock.
-_LONG_AGO = -math.inf
 
 #: What a server answers that is perhaps no longer the master: ask anew who is.
 _NOT_IN_CHARGE = ("NOREPLICAS", "UNBLOCKED")
@@ -47,10 +44,22 @@ def connect(url: str, *, timeout_seconds: float, max_connections: int) -> redis.
         return redis.Redis.from_url(url, **options)
     hosts, name, database, password = parts
     # A sentinel that is away must not cost the time that the others need: there is one try each.
-    asking = {"socket_timeout": timeout_seconds / len(hosts), "retry": once}
-    sentinel = redis.sentinel.Sentinel(hosts, sentinel_kwargs=asking, password=password)
-    master = sentinel.master_for(name, db=database, password=password, **options)
+    each = timeout_seconds / len(hosts)
+    asking = {"socket_timeout": each, "socket_connect_timeout": each, "retry": once}
+    sentinel = _Sentinels(hosts, sentinel_kwargs=asking, password=password)  # type: ignore[no-untyped-call]
+    master = sentinel.master_for(name, db=database, password=password, **options)  # type: ignore[no-untyped-call]
     return cast(redis.Redis, master)
+
+
+class _Sentinels(redis.sentinel.Sentinel):
+    """Redis-py's, for threads: two that put another one first each could lose one for good."""
+
+    def discover_master(self, service_name: str) -> Any:
+        mine = copy.copy(self)
+        mine.sentinels = list(self.sentinels)
+        found = super(_Sentinels, mine).discover_master(service_name)  # type: ignore[no-untyped-call]
+        self.sentinels = mine.sentinels
+        return found
 
 
 class KeptConnections:
@@ -61,14 +70,14 @@ class KeptConnections:
     """
 
     def __init__(self, client: redis.Redis) -> None:
-        self._pool: Any = client.connection_pool
+        self._pool = client.connection_pool
         #: Whether sentinels say who the master is: one that was stopped may be none any more.
         self._is_elected = isinstance(self._pool, redis.sentinel.SentinelConnectionPool)
         self._idle: collections.deque[tuple[redis.Connection, float]] = collections.deque()
 
     def ask(self, *command: str | int | float) -> Any:
         """The answer to one command; raises what redis-py raises."""
-        one, _ = self._take()
+        one = self._take()
         began = time.monotonic()
         try:
             one.send_command(*command)
@@ -87,31 +96,15 @@ class KeptConnections:
 
     @contextlib.contextmanager
     def one(self) -> Iterator[redis.Connection]:
-        """A connection for commands that are all answered in the block; closed when that raises.
-
-        Over Sentinel it raises ConnectionError after the block where the server that answered is
-        not known to be the master: one that was stopped goes on as if it were, its replicas take
-        what it writes, and are made to forget it.
-        """
-        taken, answered_at = self._take()
+        """A connection for several commands; it is closed when the block raises."""
+        taken = self._take()
         began = time.monotonic()
         try:
             yield taken
-            if self._is_elected and time.monotonic() - answered_at >= TRUSTED_SECONDS:
-                self._check_master(taken)
         except BaseException:
             self._drop(taken)
             raise
         self._keep(taken, began)
-
-    def _check_master(self, one: Any) -> None:
-        """Raise ConnectionError unless the sentinels name the server of this connection."""
-        try:
-            is_master = self._pool.get_master_address() == (one.host, one.port)
-        except redis.sentinel.MasterNotFoundError as error:
-            raise redis.exceptions.ConnectionError(f"who is the master by now? {error}") from None
-        if not is_master:
-            raise redis.exceptions.ConnectionError("the server that answered is the master no more")
 
     def _drop(self, one: redis.Connection) -> None:
         one.disconnect()
@@ -124,17 +117,14 @@ class KeptConnections:
         else:
             self._idle.append((one, now))
 
-    def _take(self) -> tuple[redis.Connection, float]:
-        """The connection used last, so that few are kept busy and the others looked at again.
-
-        With it comes when it last answered.
-        """
+    def _take(self) -> redis.Connection:
+        """The connection used last, so that few are kept busy and the others looked at again."""
         while self._idle:
             try:
                 one, used_at = self._idle.pop()
             except IndexError:  # another thread was quicker
                 break
             if time.monotonic() - used_at < TRUSTED_SECONDS:
-                return one, used_at
+                return one
             self._pool.release(one)
-        return self._pool.get_connection(), _LONG_AGO
+        return self._pool.get_connection()

@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import itertools
-import json
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -20,7 +19,16 @@ import redis
 
 from worker import errors
 from worker.contract import record, request, settings
-from worker.ledger import accounts, attempts, claims, keys, receipts, replicated, waiting
+from worker.ledger import (
+    accounts,
+    attempts,
+    claims,
+    dead_list,
+    keys,
+    receipts,
+    replicated,
+    waiting,
+)
 from worker.ledger import scripts as lua
 
 #: How long an idempotency key is kept at least, in ms.
@@ -54,6 +62,7 @@ class Ledger:
             )
         self.accounts = accounts.Accounts(client, self.keys, self._scripts)
         self.waiting = waiting.Waiting(self._scripts)
+        self.dead_list = dead_list.DeadList(client, self.keys, self._scripts)
 
     # -- producers -------------------------------------------------------------------------------
 
@@ -260,21 +269,6 @@ class Ledger:
         ttls = (self._config.default_ttl_seconds(lane) for lane in request.Lane)
         what, *detail = self._submits.run("retry", request_id, *(round(ttl * 1000) for ttl in ttls))
         return str(what), str(detail[0]) if detail else ""
-
-    def bury(self, entry: str, *, queue: str, why: str) -> None:
-        """Put a refused broker entry on the dead list; its newest thousand are kept."""
-        now_ms = time.time_ns() // 1_000_000
-        dead = {
-            "at": now_ms,
-            "queue": queue,
-            "error": why,
-            "entry": entry[: keys.DEAD_ENTRY_CHARACTERS],
-        }
-        with self._scripts.reaching(), self.client.pipeline() as pipe:
-            pipe.lpush(self.keys.dead, json.dumps(dead))
-            pipe.ltrim(self.keys.dead, 0, keys.DEAD_ENTRIES - 1)
-            pipe.hincrby(self.keys.counters, "entries_refused", 1)
-            pipe.execute()
 
     def count(self, name: str) -> None:
         """Count something odd, for `status` to show."""

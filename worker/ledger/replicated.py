@@ -9,15 +9,17 @@ from typing import Any
 import redis
 
 from worker import errors
-from worker.ledger import scripts
+from worker.ledger import election, scripts
 
 #: A wait for replicas ends a little before the caller gives up, so that the reason is known.
 _WAIT_SHARE = 0.9
+_SAFE = "it is safe to send the same again"
 
 
 class ReplicatedScripts(scripts.Scripts):
     """The same scripts: at least `replicas` must have what a script wrote, else LedgerUnavailable.
 
+    Over Sentinel these replicas must be those of a master that the sentinels confirm afterwards.
     The wait ends `within_seconds`, or when the client's own patience would. Script and WAIT go over
     one connection in one round trip: over another, a failover in between would show replicas that
     never saw the write.
@@ -36,6 +38,7 @@ class ReplicatedScripts(scripts.Scripts):
         super().__init__(client, base, retention_ms=retention_ms, url=url)
         patience = client.connection_pool.connection_kwargs.get("socket_timeout") or within_seconds
         self._replicas = replicas
+        self._election = election.Election(client)
         self._seconds = min(within_seconds, patience) * _WAIT_SHARE
 
     def run(self, name: str, *arguments: scripts.Argument) -> Any:
@@ -57,9 +60,15 @@ class ReplicatedScripts(scripts.Scripts):
             ]
             one.send_packed_command(one.pack_commands(commands))
             _, *answers, written, reached = [_answer(one) for _ in commands]
-            self._check([*answers, written])
+            self.check([*answers, written])
             if isinstance(reached, Exception) or reached < self._replicas:
                 raise self._shortage(reached)  # perhaps it is a master no more: the next asks anew
+            try:
+                self._election.confirm(one)
+            except election.NotConfirmed as error:
+                raise errors.LedgerUnavailable(
+                    self._url, f"written, but {error}; {_SAFE}", maybe_written=True
+                ) from None
         return answers
 
     def _shortage(self, reached: int | Exception) -> errors.TooFewReplicas:
@@ -67,7 +76,7 @@ class ReplicatedScripts(scripts.Scripts):
         return errors.TooFewReplicas(
             self._url,
             f"written, but too few replicas have it (KF_SUBMIT_REPLICAS): {what} within"
-            f" {self._seconds:.1f} s; it is safe to send the same again",
+            f" {self._seconds:.1f} s; {_SAFE}",
             maybe_written=True,
         )
 

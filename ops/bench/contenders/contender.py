@@ -110,8 +110,7 @@ class Contender(abc.ABC):
         """A Valkey with the settings that every contender gets."""
         valkey = servers.valkey(field.directory / f"valkey-{self.name}", field.some)
         self._end.callback(valkey.kill)
-        client = self._connect(valkey.url)
-        self.valkey = processes.Tree(int(client.info("server")["process_id"]))
+        self.valkey = processes.Tree(valkey.pid)
         return valkey
 
     def _connect(self, url: str) -> redis.Redis:

@@ -105,14 +105,14 @@ def _kill_broker(at: site.Site) -> None:
     assert at.broker is not None  # noqa: S101 - the fault asks for one of its own
     at.broker.kill()
     time.sleep(at.scaled(_AWAY_SECONDS))
-    at.broker.restart()
+    at.broker.start()
     at.mark()
 
 
 def _kill_ledger(at: site.Site) -> None:
     at.stack.valkey.kill()
     time.sleep(at.scaled(_AWAY_SECONDS))
-    at.stack.valkey.restart()
+    at.stack.valkey.start()
     at.mark()
 
 

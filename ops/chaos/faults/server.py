@@ -33,7 +33,7 @@ def _kill(at: site.Site) -> None:
     """SIGKILL it, and start it again on its append-only file."""
     at.stack.valkey.kill()
     time.sleep(at.scaled(at.chance.uniform(0, _DEAD_SECONDS)))
-    at.stack.valkey.restart()
+    at.stack.valkey.start()
     at.mark()
 
 

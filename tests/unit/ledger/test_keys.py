@@ -6,7 +6,7 @@ import re
 
 from tests.unit.ledger import stage as stages
 from tests.unit.ledger.stage import AGENT, APPID, OTHER
-from worker.ledger import claims, keys
+from worker.ledger import claims, dead_list, keys
 
 
 def live_a_full_life(stage: stages.Stage) -> None:
@@ -43,7 +43,7 @@ def live_a_full_life(stage: stages.Stage) -> None:
     stage.observe({})
     stage.ledger.accounts.want_reading(["wx2"])
     stage.lose_sight()
-    stage.ledger.bury("x", queue="q", why="no")
+    stage.ledger.dead_list.bury([dead_list.Refused(1, "q", "no", "x")])
     stage.take("nobody")
 
 

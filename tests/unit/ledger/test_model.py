@@ -20,7 +20,7 @@ from tests.unit.ledger import machine, working
 from tests.unit.ledger import model as models
 from tests.unit.ledger.machine import AGENTS, FANS
 from worker.contract import request
-from worker.ledger import receipts
+from worker.ledger import dead_list, receipts
 
 TARGETS = [["kf1@a"], ["kf2@a"], ["any"], ["kf1@a", "kf2@a"], ["kf2@a", "any"]]
 LANES = ["escalation", "batch"]
@@ -211,7 +211,7 @@ class Everybody(working.Working):
 
     def _bury(self, _: int) -> None:
         self.begin()
-        self.stage.ledger.bury("x" * 9999, queue="kf.batch", why="no JSON")
+        self.stage.ledger.dead_list.bury([dead_list.Refused(1, "kf.batch", "no JSON", "x")])
         self.buried += 1
 
     # -- agents --------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from tests.unit.ledger import stage as stages
 from tests.unit.ledger.stage import AGENT, APPID, FAN, OTHER
 from worker import errors
 from worker.contract import record
-from worker.ledger import reader
+from worker.ledger import dead_list, reader
 
 
 def test_an_unknown_id_is_none(stage: stages.Stage) -> None:
@@ -185,8 +185,11 @@ def test_a_worker_refuses_the_ledger_of_a_newer_release(stage: stages.Stage) -> 
 
 def test_the_dead_list_keeps_the_newest_thousand(stage: stages.Stage) -> None:
     """Cut entries, with where they came from and why."""
-    for number in range(1005):
-        stage.ledger.bury("x" * 5000 if number == 1004 else "x", queue="q", why=f"why {number}")
+    refused = [dead_list.Refused(number, "q", f"why {number}", "x") for number in range(1004)]
+    stage.ledger.dead_list.bury(refused)
+    stage.ledger.dead_list.bury(
+        [dead_list.Refused.now("客".encode() * 5000, queue="q", error="why 1004")]
+    )
     assert stage.reader.dead() == 1000
     assert stage.reader.oddities() == {"entries_refused": 1005}
     newest = json.loads(stage.client.lindex(stage.keys.dead, 0))
@@ -195,6 +198,8 @@ def test_the_dead_list_keeps_the_newest_thousand(stage: stages.Stage) -> None:
 
 def test_whatever_text_an_entry_holds_can_be_buried(stage: stages.Stage) -> None:
     """Lone surrogates are no UTF-8, and a stranger may send them."""
-    stage.ledger.bury("\ud800 客服", queue="q", why="field '\udfff' unknown")
+    stage.ledger.dead_list.bury(
+        [dead_list.Refused(1, "q", "field '\udfff' unknown", "\ud800 客服")]
+    )
     kept = json.loads(stage.client.lindex(stage.keys.dead, 0))
     assert kept["entry"] == "\ud800 客服"

@@ -69,7 +69,7 @@ def config(monkeypatch: pytest.MonkeyPatch, bell: FakeBell) -> settings.Settings
         lambda *_, **__: fakeredis.FakeRedis(server=server, decode_responses=True),
     )
     monkeypatch.setattr(link.Link, "_open_bell", lambda _: bell)
-    return settings.load(redis_url="redis://fake", submit_timeout_seconds=5)
+    return settings.load(redis_url="redis://fake", submit_timeout_seconds=60)  # a slow fake
 
 
 @pytest.fixture

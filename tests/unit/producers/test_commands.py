@@ -17,7 +17,7 @@ from producers import chunks, moments, producer, terminal
 from tests.unit.producers import conftest
 from worker import errors
 from worker.contract import record, request, settings
-from worker.ledger import ledger, reader
+from worker.ledger import dead_list, ledger, reader
 
 Run = Callable[..., tuple[int, list[dict[str, Any]], str]]
 
@@ -218,7 +218,7 @@ def test_status_tells_living_workers_from_silent_ones(
     assert seen["accounts"] == ["wx1"]
     [worker] = seen["workers"]
     assert (worker["name"], worker["is_alive"], worker["version"]) == ("host/1", True, "9.9")
-    desk.bury("garbage", queue="kf.batch", why="no JSON")
+    desk.dead_list.bury([dead_list.Refused(1, "kf.batch", "no JSON", "garbage")])
     exit_status, [seen], _ = kfsession("status", "--check")
     assert exit_status == 1
     assert seen["dead"] == 1

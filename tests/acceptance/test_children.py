@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import textwrap
@@ -11,16 +10,9 @@ from pathlib import Path
 import pytest
 
 from ops.chaos import children, trial
+from tests.acceptance import family
 
 LONG = (sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(600)")
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def test_a_child_is_the_command_itself_with_nothing_to_read(tmp_path: Path) -> None:
@@ -73,8 +65,10 @@ def test_a_killed_owner_takes_its_children_with_it(tmp_path: Path) -> None:
         """
     )
     root = str(Path(children.__file__).parents[2])
+    log = tmp_path / "long-0.log"
     with subprocess.Popen([sys.executable, "-c", owner, tmp_path, *LONG], cwd=root) as process:
-        log = tmp_path / "long-0.log"
-        pid = int(trial.poll(lambda: log.exists() and log.read_text(), seconds=20, what="it runs"))
-        process.kill()
-    trial.poll(lambda: not is_alive(pid), seconds=10, what="it is gone")
+        try:
+            trial.poll(lambda: log.exists() and log.read_text(), seconds=20, what="it runs")
+        finally:
+            process.kill()
+    assert not family.living_after([int(log.read_text())], 10)
