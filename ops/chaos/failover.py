@@ -28,6 +28,8 @@ from worker.ledger import connection, reader
 _AGENTS = tuple(f"{name}@hbshop" for name in ("anna", "bert", "cora", "dirk"))
 #: How long a sender rests before it sends again what failed, in seconds.
 _REST_SECONDS = 0.1
+#: How long a failover may take that began before the master went on, in seconds.
+_EARLY_SECONDS = 10.0
 
 
 class _Shop:
@@ -173,8 +175,8 @@ def _fail_over(shop: _Shop, senders: _Senders, given: argparse.Namespace) -> Ite
         struck_at = time.time()
         # Who is asked when a call is made again, whose outcome went down with the master?
         shop.wechat.switch(_AGENTS[number % len(_AGENTS)], online=False)
-        now = shop.servers.wait_promoted(master)
-        if is_stopped:
+        now = _wait_promoted(shop, master, given.thaw_after if is_stopped else None)
+        if is_stopped and given.thaw_after is None:
             shop.servers.thaw(master)
         settled_at = trial.poll(
             lambda now=now, struck_at=struck_at: _first_settled(now, struck_at),  # type: ignore[misc]
@@ -186,6 +188,17 @@ def _fail_over(shop: _Shop, senders: _Senders, given: argparse.Namespace) -> Ite
             shop.servers.restart(master)
         shop.servers.wait_whole()
         shop.wechat.switch(_AGENTS[number % len(_AGENTS)], online=True)
+
+
+def _wait_promoted(shop: _Shop, master: int, thaw_after: float | None) -> int:
+    """The port of the master of now: where the old one goes on early, it may stay it."""
+    if thaw_after is None:
+        return shop.servers.wait_promoted(master)
+    time.sleep(thaw_after)
+    shop.servers.thaw(master)
+    with contextlib.suppress(trial.TooLate):
+        return shop.servers.wait_promoted(master, seconds=_EARLY_SECONDS)
+    return master
 
 
 def _first_settled(port: int, after: float) -> float:
@@ -257,6 +270,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--requests", type=int, default=20000)
     parser.add_argument("--failovers", type=int, default=3)
     parser.add_argument("--stops", type=int, default=0, help="of these by SIGSTOP, the last ones")
+    parser.add_argument(
+        "--thaw-after", type=float, help="seconds; else once another master is promoted"
+    )
     parser.add_argument("--replicas", type=int, default=1, help="of two, that submit waits for")
     parser.add_argument(
         "--min-replicas", type=int, default=1, help="without whom a master takes no writes"

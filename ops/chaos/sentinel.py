@@ -104,10 +104,10 @@ class Sentinel:
         """Start a killed server again, with its data, as a replica of the master of now."""
         self._start_server(port, follows=self.master_address()[1])
 
-    def wait_promoted(self, instead_of: int) -> int:
+    def wait_promoted(self, instead_of: int, seconds: float = 60.0) -> int:
         """Until most sentinels name another master than `instead_of`, and it is one; its port."""
         return trial.poll(
-            lambda: self._promoted(instead_of), seconds=60, what="a replica is promoted"
+            lambda: self._promoted(instead_of), seconds=seconds, what="a replica is promoted"
         )
 
     def wait_whole(self) -> None:
