@@ -7,8 +7,6 @@ from ops.chaos.faults import messages, producers, server, wechat, workers
 
 #: What goes on all the time, each a little.
 _CHANCE = 0.006
-#: A token that dies fails all calls under way, and whoever meets two holds the account.
-_TOKEN_CHANCE = 0.0005
 #: These need a world of their own: a rule on the wires, one worker, another broker.
 _APART = frozenset(
     {
@@ -61,7 +59,7 @@ FAULTS = (
         times=36,
         chances={
             **dict.fromkeys(wechat.HAPPENS, _CHANCE),
-            "expired_token": _TOKEN_CHANCE,
+            "expired_token": wechat.TOKEN_CHANCE / 2,
             "paths": wechat.ALL_CALLS,
         },
         workers=3,

@@ -15,6 +15,8 @@ ALL_CALLS = [*_SESSION_CALLS, "/cgi-bin/customservice/getonlinekflist"]
 
 #: How many calls go wrong; fewer where each holds a slot for a whole deadline, or costs 10 MB.
 _OFTEN, _SELDOM = 0.15, 0.02
+#: A token that dies fails all calls under way, and whoever meets two in a row holds the account.
+TOKEN_CHANCE = 0.001
 
 #: What happens to a call, by the simulator's name, and in the words of the table.
 HAPPENS = {
@@ -43,7 +45,7 @@ HAPPENS = {
     "same_65414": "65414 although the agent asked serves the fan",
     "expired_token": "tokens that die at any moment",
 }
-_SLOW = frozenset({"hang", "drip", "drip_head", "huge", "bomb", "expired_token"})
+_SLOW = frozenset({"hang", "drip", "drip_head", "huge", "bomb"})
 
 #: What WeChat says of one call, as far as that is not about the account or its token.
 _OF_REQUESTS = [
@@ -109,11 +111,17 @@ class Struck(fault.Tool):
         at.times = sum(bool(each["fault"]) for each in calls)
 
 
+def _chance(name: str) -> float:
+    if name == "expired_token":
+        return TOKEN_CHANCE
+    return _SELDOM if name in _SLOW else _OFTEN
+
+
 def _fault(name: str, what: str) -> fault.Fault:
     return fault.Fault(
         name=f"wechat-{name.replace('_', '-')}",
         what=what,
-        chances={name: _SELDOM if name in _SLOW else _OFTEN, "paths": ALL_CALLS},
+        chances={name: _chance(name), "paths": ALL_CALLS},
         tool=Struck,
         recovery="session",
     )
