@@ -17,8 +17,8 @@ _SOON_SECONDS, _SWEPT_SECONDS = 3.0, 40.0
 def wait(client: redis.Redis, prefix: str) -> None:
     """Wait until this deployment's queues are empty, and no worker has a message in hand.
 
-    What dead workers had in hand comes back after two minutes; that time is made to pass. Should
-    something stay all the same, it is the audit's to say.
+    What dead workers had in hand comes back after two minutes; that time is made to pass, for the
+    living too. Should something stay all the same, it is the audit's to say.
     """
     queues = [broker.queue_name(prefix, lane) for lane in request.Lane]
     unacked = f"{prefix}.unacked_index"

@@ -34,10 +34,12 @@ class Election:
         self._ask_at = [0.0] * len(self._sentinels)
 
     def confirm(self, one: Any) -> None:
-        """Raise NotConfirmed unless most sentinels name the server of this connection, and none
-        another or a failover under way. What it wrote before will then outlive the next one.
+        """Raise NotConfirmed unless most sentinels name the server of this connection.
+
+        None of them may name another, or know of a failover under way. What the replicas had by
+        then they still have after the next failover.
         """
-        confirmed = 0
+        confirmed, of = 0, len(self._sentinels)
         for place, sentinel in enumerate(self._sentinels):
             if time.monotonic() < self._ask_at[place]:
                 continue
@@ -52,7 +54,5 @@ class Election:
             if flags & {"o_down", "failover_in_progress"}:
                 raise NotConfirmed("a failover is under way")
             confirmed += flags == {"master"}
-        if confirmed * 2 <= len(self._sentinels) and self._sentinels:
-            raise NotConfirmed(
-                f"{confirmed} of {len(self._sentinels)} sentinels confirm the master"
-            )
+        if of and confirmed * 2 <= of:
+            raise NotConfirmed(f"only {confirmed} of {of} sentinels confirm the master")
