@@ -37,12 +37,19 @@ def _configuration() -> dict[str, Any]:
     celery_settings["broker_transport"] = f"worker.intake:{_TRANSPORTS.get(scheme, 'Transport')}"
     # At `redis+socket://` kombu would take its own transport, which checks nothing.
     celery_settings["broker_url"] = celery_settings["broker_url"].removeprefix("redis+")
-    celery_settings["broker_transport_options"]["on_refused"] = _refuse
+    celery_settings["broker_transport_options"] |= {
+        "on_refused": _refuse,
+        "may_consume": _may_consume,
+    }
     return celery_settings
 
 
 def _refuse(entry: bytes, queue: str, why: str) -> None:
     runtime.current().refusals.add(entry, queue, why)
+
+
+def _may_consume() -> bool:
+    return runtime.current().machine.may_consume()
 
 
 def _stop(error: Exception) -> NoReturn:

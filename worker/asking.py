@@ -23,6 +23,9 @@ from worker.wechat import kfsession, tokens, transport
 
 T = TypeVar("T")
 
+#: A call that needs a way and a token.
+Call = Callable[[transport.Transport, str], T]
+
 #: What ends a request when create says it says nothing of the request when a read does.
 _NO_ANSWER_TO_A_READ = (
     errors.UnknownErrcode,
@@ -37,6 +40,10 @@ class TakenBack(Exception):
     """The request was cancelled before a further call."""
 
 
+class Over(Exception):
+    """The deadline passed before a next agent was asked."""
+
+
 class Interrupted(Exception):
     """The worker shuts down, and no call is under way."""
 
@@ -48,6 +55,17 @@ class Account:
     appid: str
     transport: transport.Transport
     tokens: tokens.TokenSource
+
+    def call(self, make: Call[T]) -> T:
+        """Make a call that is about no request; with a renewed token where the first is rejected.
+
+        Raises a class of WeChatError, or TokenUnavailable.
+        """
+        token = self.tokens.get()
+        try:
+            return make(self.transport, token)
+        except errors.TokenRejected:
+            return make(self.transport, self.tokens.renew(token))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +91,9 @@ class Keeper(Protocol):
         *,
         out: frozenset[str],
         offline: str | None,
+        visited: frozenset[str],
     ) -> claims.Claim:
-        """Keep it for whoever can be asked next."""
+        """Keep it for whoever can be asked next, and was not `visited`."""
 
 
 class Asking:
@@ -107,7 +126,14 @@ class Asking:
         could_ask = {claim.doubt, request.ANY} & set(claim.targets)
         self._asked = {claim.doubt} if claim.doubt and could_ask else set()
         self._has_renewed_token = False
-        self._wrong: errors.AgentOut | None = None
+        #: When nobody new is asked any more, on the monotonic clock.
+        self._ends = time.monotonic() + claim.seconds_left
+        #: Why the request fails once every agent is out.
+        self._out_for: errors.WeChatError | None = None
+        if claim.unknown_code is not None:
+            self._out_for = errors.from_errcode(claim.unknown_code, None)
+        #: Who was found offline in this delivery; nobody is visited twice.
+        self._visited: set[str] = set()
         #: Who was just found offline, until the ledger knows.
         self._offline: str | None = None
 
@@ -132,21 +158,23 @@ class Asking:
     def ask(self) -> Answer:
         """Ask the targets in order; the next one at once when one is offline, full or wrong.
 
-        Raises AgentOut when all of them are wrong, NobodyFree when one may be free yet, else what
-        broke the round off. Transient and unsure ends, of reads too, count as attempts.
+        Raises AgentOut or UnknownErrcode when all of them are out, NobodyFree when one may be free
+        yet, Over when the deadline comes first, else what broke the round off. Unsure ends, of
+        reads too, count as attempts.
         """
         try:
             return self._ask_in_turn()
         except errors.WeChatError as error:
             # ServedElsewhere gets here when nobody serves the fan after all: WeChat is not settled.
             unsettled = isinstance(error, errors.ServedElsewhere)
-            if unsettled or error.ended is not errors.Ended.REFUSED:
+            is_counted = isinstance(error, errors.UnknownErrcode)
+            if unsettled or (error.ended is errors.Ended.UNSURE and not is_counted):
                 self.attempt_count += 1
             raise
 
     def _ask_in_turn(self) -> Answer:
         kf_account = self.claim.calling
-        if kf_account in self.out or kf_account == self._offline:
+        if kf_account in self.out or kf_account in self._visited:
             kf_account = None
         while True:
             if self.doubt not in (None, kf_account) and (found := self.read_back()):
@@ -156,25 +184,41 @@ class Asking:
                 return self._ask_one(kf_account)
             except errors.AgentOffline:
                 self._offline = kf_account
-            except errors.AgentOut as error:
-                self.out.add(kf_account)
-                self._wrong = self._wrong or error
+                self._visited.add(kf_account)
+            except (errors.AgentOut, errors.UnknownErrcode) as error:
+                self._leave_out(kf_account, error)
             kf_account = None
+
+    def _leave_out(self, kf_account: str, error: errors.AgentOut | errors.UnknownErrcode) -> None:
+        """Ask this agent no more for this request; a code nobody knows is what it fails with."""
+        self.out.add(kf_account)
+        is_unknown = isinstance(error, errors.UnknownErrcode)
+        if is_unknown:
+            self.attempt_count += 1
+            self.out.add(claims.unknown_code_mark(error.errcode or 0))
+        if self._out_for is None or (is_unknown and isinstance(self._out_for, errors.AgentOut)):
+            self._out_for = error
 
     def _find_next(self) -> str:
         """Whom the ledger says to ask next; raises what ends the round when that is nobody."""
         self._keep(
             self._keeper.find_next(
-                self.claim, self.progress, out=frozenset(self.out), offline=self._offline
+                self.claim,
+                self.progress,
+                out=frozenset(self.out),
+                offline=self._offline,
+                visited=frozenset(self._visited),
             )
         )
         self._offline = None
         if self.claim.is_cancelled:
             raise TakenBack
+        if self.claim.is_over:
+            raise Over
         if self.claim.calling is not None:
             return self.claim.calling
         if self.claim.held_for is None:  # an earlier delivery may have heard of the wrong ones
-            raise self._wrong or errors.AgentOut("every agent it asks for was found wrong")
+            raise self._out_for or errors.AgentOut("every agent it asks for was found wrong")
         raise errors.NobodyFree(self.claim.held_for)
 
     def read_back(self) -> Answer | None:
@@ -204,6 +248,8 @@ class Asking:
     def _create(self, kf_account: str, token: str) -> None:
         if self._is_stopping():
             raise Interrupted
+        if kf_account not in self._asked and time.monotonic() >= self._ends:
+            raise Over
         # The claim covers one call; before a further one ask whether it was taken back meanwhile.
         if self._attempts or not self._has_lease() or self.claim.calling != kf_account:
             self._keep(self._keeper.renew(self.claim, kf_account, self.progress))
@@ -289,8 +335,13 @@ class Asking:
         try:
             return get(self._known_account().tokens)
         except errors.TokenUnavailable as error:
-            if isinstance(error.cause_error, errors.Refused):  # it says what to wait for
-                raise error.cause_error from None
+            cause = error.cause_error
+            if isinstance(cause, errors.AccountBlocked):  # of the credentials that this machine has
+                raise errors.MachineRefused(
+                    str(cause), errcode=cause.errcode, errmsg=cause.errmsg, rid=cause.rid
+                ) from None
+            if isinstance(cause, errors.Refused):  # it says what to wait for
+                raise cause from None
             raise
 
     def _known_account(self) -> Account:

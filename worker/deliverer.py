@@ -15,9 +15,9 @@ from typing import TypeVar
 
 import structlog
 
-from worker import asking, delivery, errors, retry
+from worker import asking, delivery, errors, machine, retry
 from worker.contract import record, settings
-from worker.ledger import attempts, claims
+from worker.ledger import claims
 from worker.ledger import ledger as ledgers
 
 T = TypeVar("T")
@@ -48,9 +48,9 @@ class _Turn:
 class Deliverer:
     """Works through doorbells; one for all slots of a process.
 
-    `accounts` are those this worker has credentials for; `stopping` is set once the worker shuts
-    down: running calls end, nothing new starts. `hurry()` tells the waiting room that
-    somebody waits for a reading, or may leave a room, now.
+    `accounts` are those this worker, `of`, has credentials for; `stopping` is set once the worker
+    shuts down: running calls end, nothing new starts. `hurry()` tells the waiting room that
+    somebody waits for a reading, may leave a room, or is to be rung for another worker, now.
     """
 
     def __init__(
@@ -58,12 +58,14 @@ class Deliverer:
         ledger: ledgers.Ledger,
         accounts: dict[str, asking.Account],
         config: settings.Settings,
+        of: machine.Machine,
         *,
         hurry: Callable[[], None],
         stopping: threading.Event,
     ) -> None:
         self._ledger = ledger
         self._accounts = accounts
+        self._machine = of
         self._hurry = hurry
         self._stopping = stopping
         self._call_seconds = config.call_timeout_seconds
@@ -88,8 +90,6 @@ class Deliverer:
             _report(taken, claim)
             if taken.needs_reading or taken.has_stirred:
                 self._hurry()
-            if claim is not None and claim.appid not in self._accounts:
-                break  # and leave the others to a worker that has the credentials
             claim, rest = taken.claim, taken.rest
             has_more = bool(rest) or taken.has_more
         return settled
@@ -101,7 +101,11 @@ class Deliverer:
         return self._reach(
             turn.ends,
             lambda again: self._ledger.claim(
-                ids, turn.holder, rest_seconds=turn.rest_seconds, again=again
+                ids,
+                turn.holder,
+                rest_seconds=turn.rest_seconds,
+                again=again,
+                taker=self._machine.taker,
             ),
         )
 
@@ -109,15 +113,24 @@ class Deliverer:
         """Bring one request to a verdict and write it; the same step takes the next request."""
         ask = self._asking(claim)
         try:
-            verdict = delivery.Delivery(ask, pause=self._pause).run()
+            verdict = delivery.Delivery(
+                ask,
+                pause=self._pause,
+                machine_strikes=lambda: self._machine.strikes(claim.appid),
+            ).run()
         except errors.LeaseLost:
             return claims.Taken(claim=None, rest=tuple(rest), has_more=True, settled=False)
         if verdict.crashes:
             with contextlib.suppress(errors.LedgerUnavailable):
                 self._ledger.count("delivery_crashed")
-        settlement = _settlement(ask, verdict)
+        mark = ""
+        if verdict.trouble is not None:
+            mark = self._machine.step_back(claim.appid, verdict.trouble)
+        elif verdict.served_by is not None:
+            self._machine.worked(claim.appid)
+        settlement = _settlement(ask, verdict, mark)
         # Decided once: a settle that is sent again must find what the first try may have taken.
-        takes_next = claim.appid in self._accounts and not self._is_over(turn)
+        takes_next, taker = not self._is_over(turn), self._machine.taker
         taken = self._reach(
             ask.claim.lease_ends,
             lambda again: self._ledger.settle(
@@ -128,6 +141,7 @@ class Deliverer:
                 rest_seconds=turn.rest_seconds,
                 take_next=takes_next,
                 again=again,
+                taker=taker,
             ),
         )
         _log_settlement(ask.claim, settlement)
@@ -163,11 +177,14 @@ class Deliverer:
         *,
         out: frozenset[str],
         offline: str | None,
+        visited: frozenset[str],
     ) -> claims.Claim:
         """Keep a claim for whoever can be asked next."""
         return self._reach(
             claim.lease_ends,
-            lambda _: self._ledger.find_next(claim, progress, out=out, offline=offline),
+            lambda _: self._ledger.find_next(
+                claim, progress, out=out, offline=offline, visited=visited
+            ),
         )
 
     def _reach(self, ends: float, step: Callable[[bool], T]) -> T:
@@ -182,7 +199,7 @@ def _turn_seconds() -> float:
     return random.uniform(SHORTEST_TURN_SECONDS, LONGEST_TURN_SECONDS)  # noqa: S311 - no secret
 
 
-def _settlement(ask: asking.Asking, verdict: delivery.Verdict) -> claims.Settlement:
+def _settlement(ask: asking.Asking, verdict: delivery.Verdict, mark: str) -> claims.Settlement:
     return claims.Settlement(
         status=verdict.status,
         reason=verdict.reason,
@@ -193,6 +210,7 @@ def _settlement(ask: asking.Asking, verdict: delivery.Verdict) -> claims.Settlem
         crashes=verdict.crashes,
         out=frozenset(ask.out),
         because=_because(ask, verdict),
+        mark=mark,
         progress=ask.progress,
     )
 
@@ -200,14 +218,12 @@ def _settlement(ask: asking.Asking, verdict: delivery.Verdict) -> claims.Settlem
 def _because(ask: asking.Asking, verdict: delivery.Verdict) -> str:
     """The code it rests on where no attempt of its own tells: a refused token, a held account."""
     error = verdict.error
-    if isinstance(error, errors.TokenUnavailable):
-        log.warning("token_unavailable", appid=ask.claim.appid, error=str(error), hint=error.hint)
-        return f"- {error}"[: attempts.MAX_ERRMSG]
+    if verdict.holds in (claims.Holds.ACCOUNT, claims.Holds.MACHINE):
+        return errors.in_short(error)
     errcode = getattr(error, "errcode", None)
-    is_told = errcode == ask.last_errcode and verdict.holds is not claims.Holds.ACCOUNT
-    if errcode is None or is_told:
+    if errcode is None or errcode == ask.last_errcode:
         return ""
-    return f"{errcode} {getattr(error, 'errmsg', None) or ''}"[: attempts.MAX_ERRMSG]
+    return errors.in_short(error)
 
 
 def _report(taken: claims.Taken, claim: claims.Claim | None) -> None:

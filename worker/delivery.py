@@ -42,6 +42,8 @@ class Verdict:
     crashes: int = 0
     #: What it rests on, where that is no success.
     error: BaseException | None = None
+    #: Why this machine steps back from the account, or from all of them.
+    trouble: retry.Parked | None = None
 
     @classmethod
     def served(cls, answer: asking.Answer) -> Verdict:
@@ -59,12 +61,20 @@ class Verdict:
 class Delivery:
     """One request, start to verdict.
 
-    `pause(seconds)` waits in place, and says False when the worker began to shut down meanwhile.
+    `pause(seconds)` waits in place, and says False when the worker began to shut down meanwhile;
+    `machine_strikes()` is how often in a row this machine stepped back from the account.
     """
 
-    def __init__(self, ask: asking.Asking, *, pause: Callable[[float], bool]) -> None:
+    def __init__(
+        self,
+        ask: asking.Asking,
+        *,
+        pause: Callable[[float], bool],
+        machine_strikes: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._ask = ask
         self._pause = pause
+        self._machine_strikes = machine_strikes
 
     def run(self) -> Verdict:
         """The verdict; raises LeaseLost and LedgerUnavailable. A bug of ours ends in one too."""
@@ -101,7 +111,11 @@ class Delivery:
                 holds=parked.holds,
                 strikes=parked.strikes,
                 error=parked.error,
+                trouble=parked if parked.holds is claims.Holds.MACHINE else None,
             )
+        except asking.Over:
+            reason = self._ask.claim.reason or record.Reason.AGENT_OFFLINE
+            return self._finish(Verdict(status=record.Status.EXPIRED, reason=reason))
         except asking.Interrupted:
             return Verdict(status=record.Status.QUEUED)
         except asking.TakenBack:
@@ -118,7 +132,10 @@ class Delivery:
         ask, claim = self._ask, self._ask.claim
         ends = time.monotonic() + claim.seconds_left
         history = retry.History(
-            attempt_count=lambda: ask.attempt_count, reason=claim.reason, strikes=claim.strikes
+            attempt_count=lambda: ask.attempt_count,
+            reason=claim.reason,
+            strikes=claim.strikes,
+            machine_strikes=self._machine_strikes,
         )
         return retry.Inline(
             history, pause=self._pause, seconds_left=lambda: ends - time.monotonic()
@@ -134,8 +151,14 @@ class Delivery:
             return verdict
         try:
             found = retry.reading_back()(self._ask.read_back)
-        except (errors.WeChatError, errors.TokenUnavailable):
-            return dataclasses.replace(verdict, reason=record.Reason.UNCONFIRMED)
+        except (errors.WeChatError, errors.TokenUnavailable) as error:
+            unconfirmed = dataclasses.replace(verdict, reason=record.Reason.UNCONFIRMED)
+            trouble = retry.of_machine(error, self._machine_strikes() + 1)
+            if trouble is None:
+                return unconfirmed
+            return dataclasses.replace(  # another machine may read back
+                unconfirmed, holds=trouble.holds, error=error, trouble=trouble
+            )
         return Verdict.served(found) if found else verdict
 
     def _after_crash(self, error: Exception) -> Verdict:

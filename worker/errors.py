@@ -11,6 +11,7 @@ KfsessionError
 │   └── Refused                it did not take effect, and a code says why
 │       ├── TokenRejected
 │       ├── AccountBlocked
+│       ├── MachineRefused
 │       ├── RateLimited
 │       ├── QuotaExhausted
 │       ├── FanInvalid
@@ -81,7 +82,7 @@ class WeChatError(KfsessionError):
 
 
 class NeverLeft(WeChatError):
-    """No name, no connection, no TLS, or no time left before sending: just try again."""
+    """No name, no connection, no TLS: this machine has no way to WeChat; another one may have."""
 
     ended = Ended.NEVER_LEFT
     name = "never_left"
@@ -137,6 +138,15 @@ class AccountBlocked(Refused):
     name = "blocked"
 
 
+class MachineRefused(Refused):
+    """WeChat refuses this machine, by its address or its credentials: another one may get through.
+
+    Where none does, the account is blocked.
+    """
+
+    name = "machine"
+
+
 class RateLimited(Refused):
     """Too many calls this minute: hold the account to the next one."""
 
@@ -182,7 +192,7 @@ class BadRequest(Refused):
 class TokenUnavailable(KfsessionError):
     """No access token could be had: hold the account for a token, or as `cause_error` says.
 
-    `cause_error` is how the token call failed, None when there was none: an AccountBlocked says
+    `cause_error` is how the token call failed, None when there was none: a Refused says
     that WeChat refuses the appid, the secret or this machine's address. `hint` tells a person the
     mend.
     """
@@ -247,6 +257,7 @@ _CLASS_OF: dict[errcodes.Verdict, type[WeChatError]] = {
     errcodes.Verdict.TRANSIENT: SystemBusy,
     errcodes.Verdict.TOKEN: TokenRejected,
     errcodes.Verdict.ACCOUNT_BLOCKED: AccountBlocked,
+    errcodes.Verdict.MACHINE_REFUSED: MachineRefused,
     errcodes.Verdict.RATE_LIMITED: RateLimited,
     errcodes.Verdict.QUOTA: QuotaExhausted,
     errcodes.Verdict.FAN_INVALID: FanInvalid,
@@ -256,6 +267,18 @@ _CLASS_OF: dict[errcodes.Verdict, type[WeChatError]] = {
     errcodes.Verdict.BAD_REQUEST: BadRequest,
     errcodes.Verdict.UNKNOWN: UnknownErrcode,
 }
+
+
+#: Longest text that is kept of what a request or a machine waits for, in characters.
+MAX_IN_SHORT = 200
+
+
+def in_short(error: BaseException | None) -> str:
+    """The errcode (or -) and the words of what went wrong; where a token call was refused, its."""
+    cause = getattr(error, "cause_error", None)
+    told = cause if isinstance(cause, Refused) else error
+    errcode, errmsg = getattr(told, "errcode", None), getattr(told, "errmsg", None)
+    return f"{'-' if errcode is None else errcode} {errmsg or told}"[:MAX_IN_SHORT]
 
 
 def from_errcode(errcode: int, errmsg: str | None) -> WeChatError:

@@ -211,24 +211,37 @@ class _CheckingRedis(redis.Redis):
 
 
 class _Checking:
-    """Gives a channel the checking client; `on_refused` comes as a transport option."""
+    """Gives a channel the checking client, and has it take nothing while `may_consume` says no.
+
+    `on_refused` and `may_consume` come as transport options.
+    """
 
     on_refused: OnRefused
+    may_consume: Callable[[], bool] = staticmethod(lambda: True)
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        """Ask for the next entry. One that was asked for already is taken: Redis gave it away."""
+        if self.may_consume():
+            super()._brpop_start(timeout)  # type: ignore[misc] # kombu's channel stands behind it
 
     def _get_client(self) -> Callable[..., redis.Redis]:
         return functools.partial(_CheckingRedis, on_refused=self.on_refused)
 
 
+#: The transport options that are ours.
+_OPTIONS = ("on_refused", "may_consume")
+
+
 class Channel(_Checking, kombu_redis.Channel):
     """A Redis channel with checked entries."""
 
-    from_transport_options = (*kombu_redis.Channel.from_transport_options, "on_refused")
+    from_transport_options = (*kombu_redis.Channel.from_transport_options, *_OPTIONS)
 
 
 class SentinelChannel(_Checking, kombu_redis.SentinelChannel):
     """A Redis channel over Sentinel with checked entries."""
 
-    from_transport_options = (*kombu_redis.SentinelChannel.from_transport_options, "on_refused")
+    from_transport_options = (*kombu_redis.SentinelChannel.from_transport_options, *_OPTIONS)
 
 
 class Transport(kombu_redis.Transport):

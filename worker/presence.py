@@ -14,10 +14,10 @@ from typing import Final, TypeVar
 
 import structlog
 
-from worker import asking, errors
+from worker import asking, errors, machine, retry
 from worker.contract import errcodes
 from worker.ledger import accounts as ledgers
-from worker.wechat import agents, transport
+from worker.wechat import agents
 
 T = TypeVar("T")
 
@@ -27,8 +27,6 @@ log = structlog.get_logger(__name__)
 READINGS_A_SECOND: Final = 20
 #: Readings that can be under way at the same time in one process.
 THREADS: Final = 8
-#: Longest errmsg that is kept of why nobody can tell, in characters.
-MAX_ERRMSG: Final = 200
 #: Time between two readings of all agents' names by one process, in seconds.
 NAMES_SECONDS: Final = 600.0
 #: Time between two tries where WeChat refuses the list, in seconds: a person has to act.
@@ -38,14 +36,16 @@ REFUSED_SECONDS: Final = 60.0
 class Presence:
     """One process's share of the readings; `news()` is called after each that changed something.
 
-    `accounts` are those this worker has credentials for; a reading is good for `seconds`, and
-    trusted until the one after the next could have come, a call of `call_seconds` included.
+    `accounts` are those this worker has credentials for, `of` is its machine; a reading is good for
+    `seconds`, and trusted until the one after the next could have come, a call of `call_seconds`
+    included.
     """
 
     def __init__(
         self,
         ledger: ledgers.Accounts,
         accounts: Mapping[str, asking.Account],
+        of: machine.Machine,
         *,
         seconds: float,
         call_seconds: float,
@@ -53,6 +53,7 @@ class Presence:
     ) -> None:
         self._ledger = ledger
         self._accounts = accounts
+        self._machine = of
         self._seconds = seconds
         self._trusted_seconds = 2 * seconds + call_seconds
         self._news = news
@@ -68,9 +69,14 @@ class Presence:
         limit = self._hands()
         if limit == 0:
             return
-        taken = self._ledger.watch(limit, interval_seconds=self._seconds)
+        leaves = self._machine.taker.leaves
+        taken = self._ledger.watch(limit, interval_seconds=self._seconds, leaves=leaves)
         self._begun.extend([time.monotonic()] * len(taken))
-        self._under_way |= {self._pool.submit(self._read, reading) for reading in taken}
+        self._under_way |= {
+            self._pool.submit(self._read, reading)
+            for reading in taken
+            if reading.appid in self._accounts  # else another worker takes it when it is due again
+        }
 
     def stop(self) -> None:
         """Begin no further reading, and leave those under way."""
@@ -124,34 +130,32 @@ class Presence:
         able = [name for name, bound in is_bound.items() if bound]
         self._ledger.name(appid, able, [name for name in is_bound if name not in able])
 
-    def _ask(self, appid: str, call: Callable[[transport.Transport, str], T]) -> T:
-        account = self._accounts.get(appid)
-        if account is None:
-            raise errors.CredentialsMissing(
-                f"this worker has no credentials for account {appid}",
-                hint=f"give the worker the credentials of {appid}",
-            )
-        token = account.tokens.get()
-        try:
-            return call(account.transport, token)
-        except errors.TokenRejected:
-            return call(account.transport, account.tokens.renew(token))
+    def _ask(self, appid: str, call: asking.Call[T]) -> T:
+        return self._accounts[appid].call(call)
 
     def _tell_blind(self, reading: ledgers.Reading, error: errors.KfsessionError) -> None:
-        cause = getattr(error, "cause_error", None)
-        refusal = cause if isinstance(cause, errors.Refused) else error  # of the token call
-        errcode = getattr(refusal, "errcode", None)
-        text = getattr(refusal, "errmsg", None) or str(refusal)
-        why = f"{'-' if errcode is None else errcode} {text}"[:MAX_ERRMSG]
+        """Nobody can tell; unless that is this machine's trouble, and another one may."""
+        why = errors.in_short(error)
+        errcode = why.partition(" ")[0]
         seconds = self._seconds
-        if errcode is not None and errcodes.lookup(errcode).verdict in _FOR_A_PERSON:
+        if errcode != "-" and errcodes.lookup(int(errcode)).verdict in _FOR_A_PERSON:
             seconds = max(seconds, REFUSED_SECONDS)
-        if self._ledger.cannot_tell(reading, why, interval_seconds=seconds):
+        trouble = retry.of_machine(error, self._machine.strikes(reading.appid) + 1)
+        mark = self._machine.step_back(reading.appid, trouble) if trouble else ""
+        is_news = self._ledger.cannot_tell(
+            reading, why, interval_seconds=seconds, worker=self._machine.name, mark=mark
+        )
+        if is_news:
             log.warning("presence_blind", appid=reading.appid, error=str(error))
             self._news()
 
 
 #: What no further try helps against.
 _FOR_A_PERSON = frozenset(
-    {errcodes.Verdict.ACCOUNT_BLOCKED, errcodes.Verdict.QUOTA, errcodes.Verdict.BAD_REQUEST}
+    {
+        errcodes.Verdict.ACCOUNT_BLOCKED,
+        errcodes.Verdict.MACHINE_REFUSED,
+        errcodes.Verdict.QUOTA,
+        errcodes.Verdict.BAD_REQUEST,
+    }
 )

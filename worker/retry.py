@@ -1,7 +1,8 @@
 """Decides what is tried again, when, and when to stop: tenacity owns every such decision.
 
 A delivery runs its calls through `Inline`: short waits happen in place, a longer one raises
-`Parked`, and the request goes to the waiting room with the time that tenacity computed.
+`Parked`, and the request goes to the waiting room with the time that tenacity computed. What this
+machine alone cannot do is never waited for in place: another machine may do it now.
 
 Nobody else waits: no Celery countdown, no `self.retry`, no retries in requests, urllib3 or
 redis-py.
@@ -53,16 +54,17 @@ class Policy:
     holds: claims.Holds = claims.Holds.REQUEST
     stop: Callable[[tenacity.RetryCallState], bool] = tenacity.stop_never
     #: Whether the attempt number is the request's spent budget; else it is how often in a row the
-    #: request has waited for the same reason.
+    #: request, or where it holds the machine the machine, has waited for the same reason.
     is_budgeted: bool = False
+    #: Whether a machine that it holds can do nothing for any account.
+    is_of_all_accounts: bool = False
 
 
-#: WeChat was busy, the line broke, or a reply was lost: 0.3 s, then doubling up to a minute.
+#: WeChat was busy, or a reply was lost: 0.3 s, then doubling up to a minute.
 TRANSIENT = Policy(
     reason=record.Reason.TRANSIENT,
     retry=tenacity.retry_if_exception_type(
         (
-            errors.NeverLeft,
             errors.SystemBusy,
             errors.LostReply,
             errors.UnreadableReply,
@@ -96,19 +98,37 @@ AGENT_FULL = _nobody_free(record.Reason.AGENT_FULL)
 #: An operator paused the agents, or the account.
 PAUSED = _nobody_free(record.Reason.PAUSED)
 
-#: This worker has no credentials for the account; one that has some takes the request meanwhile.
+#: This machine finds no way to WeChat: no name, no connection, no TLS, no proxy.
+NO_WAY = Policy(
+    reason=record.Reason.TRANSIENT,
+    retry=tenacity.retry_if_exception_type(errors.NeverLeft),
+    wait=wait.wait_exponential_jitter(multiplier=0.3, max=60, jitter=0.3),
+    holds=claims.Holds.MACHINE,
+    is_of_all_accounts=True,
+)
+
+#: This machine has no credentials for the account.
 NO_CREDENTIALS = Policy(
     reason=record.Reason.TOKEN,
     retry=tenacity.retry_if_exception_type(errors.CredentialsMissing),
     wait=wait.wait_fixed(5) + wait.wait_random(0, 1),
+    holds=claims.Holds.MACHINE,
 )
 
-#: No usable access token.
+#: This machine has no usable access token.
 TOKEN = Policy(
     reason=record.Reason.TOKEN,
     retry=tenacity.retry_if_exception_type((errors.TokenRejected, errors.TokenUnavailable)),
     wait=wait.wait_exponential(multiplier=4, max=60) + wait.wait_random(0, 1),
-    holds=claims.Holds.ACCOUNT,
+    holds=claims.Holds.MACHINE,
+)
+
+#: WeChat refuses this machine; a person has to act.
+MACHINE_REFUSED = Policy(
+    reason=record.Reason.ACCOUNT_BLOCKED,
+    retry=tenacity.retry_if_exception_type(errors.MachineRefused),
+    wait=wait.wait_exception(_hold_seconds) + wait.wait_random(0, 5),
+    holds=claims.Holds.MACHINE,
 )
 
 #: 45011: the account's calls of this minute are used up.
@@ -149,8 +169,10 @@ POLICIES = (
     AGENT_OFFLINE,
     AGENT_FULL,
     PAUSED,
+    NO_WAY,
     NO_CREDENTIALS,
     TOKEN,
+    MACHINE_REFUSED,
     RATE_LIMITED,
     QUOTA,
     ACCOUNT_BLOCKED,
@@ -188,22 +210,27 @@ class Parked(Exception):
         self.holds = policy.holds
         self.seconds = seconds
         self.strikes = strikes
+        self.is_of_all_accounts = policy.is_of_all_accounts
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """What happened to a request so far; `attempt_count` is asked each time, since it grows."""
+    """What happened to a request and to the machine so far; what grows is asked each time."""
 
     attempt_count: Callable[[], int]
     reason: record.Reason | None
     strikes: int
+    #: How often in a row this machine stepped back from the account, or from all of them.
+    machine_strikes: Callable[[], int] = lambda: 0
 
     def number(self, policy: Policy) -> int:
         """The attempt number that `policy` is asked for."""
         return max(self.attempt_count(), 1) if policy.is_budgeted else self.strikes_after(policy)
 
     def strikes_after(self, policy: Policy) -> int:
-        """How often in a row the request waits for this reason, once it waits again."""
+        """How often in a row it is waited for this reason, once it is waited for again."""
+        if policy.holds is claims.Holds.MACHINE:
+            return self.machine_strikes() + 1
         return self.strikes + 1 if policy.reason is self.reason else 1
 
 
@@ -256,7 +283,9 @@ class Inline:
         return state
 
     def _sleep(self, seconds: float) -> None:
-        if seconds > min(self._budget, self._seconds_left()) or not self._pause(seconds):
+        is_elsewhere = self._policy.holds is claims.Holds.MACHINE
+        is_far = seconds > min(self._budget, self._seconds_left())
+        if is_elsewhere or is_far or not self._pause(seconds):
             raise Parked(
                 self._policy,
                 seconds=seconds,
@@ -270,6 +299,29 @@ def after_crash(error: Exception, crashes: int) -> float | None:
     """Seconds until a request on which our code failed `crashes` times is tried again, or None."""
     state = _state(error, crashes)
     return None if CRASH.stop(state) else CRASH.wait(state)
+
+
+def of_machine(error: Exception, strikes: int) -> Parked | None:
+    """How long this machine steps back for `error`, for the `strikes`th time in a row.
+
+    None where the trouble is not the machine's own.
+    """
+    state = _state(error, strikes)
+    for policy in POLICIES:
+        if policy.retry(state):
+            if policy.holds is not claims.Holds.MACHINE:
+                return None
+            return Parked(policy, seconds=policy.wait(state), strikes=strikes, error=error)
+    return None
+
+
+def again(trouble: Parked, strikes: int) -> Parked:
+    """The same trouble of this machine, for the `strikes`th time in a row."""
+    error = trouble.error
+    found = of_machine(error, strikes) if isinstance(error, Exception) else None
+    if found is None:
+        raise AssertionError("only what is a machine's trouble makes it step back")
+    return found
 
 
 def resting_seconds() -> float:
@@ -288,7 +340,7 @@ def _state(error: Exception, number: int) -> tenacity.RetryCallState:
 def reading_back() -> tenacity.Retrying:
     """Two tries to learn who serves a fan, before a final state says that nobody could tell."""
     return tenacity.Retrying(
-        retry=TRANSIENT.retry,
+        retry=TRANSIENT.retry | NO_WAY.retry,
         wait=wait.wait_fixed(0.5),
         stop=stop.stop_after_attempt(2),
         reraise=True,
@@ -309,7 +361,12 @@ def reaching_ledger(seconds: float) -> tenacity.Retrying:
 def reading() -> tenacity.Retrying:
     """Six tries of a call that changes nothing, for a command whose user waits for the answer."""
     return tenacity.Retrying(
-        retry=TRANSIENT.retry | RATE_LIMITED.retry | tenacity.retry_if_exception(_is_token_late),
+        retry=(
+            TRANSIENT.retry
+            | NO_WAY.retry
+            | RATE_LIMITED.retry
+            | tenacity.retry_if_exception(_is_token_late)
+        ),
         wait=_reading_wait,
         stop=stop.stop_after_attempt(6),
         reraise=True,

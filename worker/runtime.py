@@ -5,13 +5,24 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import os
+import secrets
 import socket
 import threading
 
 import celery
 import structlog
 
-from worker import asking, credentials, deliverer, errors, presence, refusals, waiting_room
+from worker import (
+    asking,
+    credentials,
+    deliverer,
+    errors,
+    machine,
+    presence,
+    probing,
+    refusals,
+    waiting_room,
+)
 from worker import doorbell as doorbells
 from worker.contract import settings
 from worker.ledger import connection
@@ -29,7 +40,6 @@ class Runtime:
     """A worker's parts. `app` is the Celery app whose connections ring the doorbells."""
 
     def __init__(self, config: settings.Settings, app: celery.Celery) -> None:
-        self.name = f"{socket.gethostname()}:{os.getpid()}"
         #: Set once the worker shuts down: running calls end, nothing new starts.
         self.stopping = threading.Event()
         self._config = config
@@ -44,27 +54,33 @@ class Runtime:
             each.appid: {"": each.agent_capacity or 0, **each.capacities}
             for each in config.accounts()
         }
+        # Two containers may share their host's name and number their processes alike.
+        name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+        self.machine = machine.Machine(name, self._accounts.keys(), changed=self._announce_soon)
         self.ledger = ledgers.Ledger(self._client, config)
         self.refusals = refusals.Refusals(self.ledger.dead_list)
         self.doorbell = doorbells.Doorbell(app, config.key_prefix)
         self._presence = presence.Presence(
             self.ledger.accounts,
             self._accounts,
+            self.machine,
             seconds=config.presence_seconds,
             call_seconds=config.call_timeout_seconds,
             news=self._hurry,
         )
+        self._probes = probing.Probes(self.machine, self._accounts, came_back=self._hurry)
         self.room = waiting_room.WaitingRoom(
             self.ledger.waiting,
             self.doorbell,
             slots=config.concurrency,
             announce=self.announce,
-            look=self._presence.look,
+            look=self._look,
         )
         self.deliverer = deliverer.Deliverer(
             self.ledger,
             self._accounts,
             config,
+            self.machine,
             hurry=self._hurry,
             stopping=self.stopping,
         )
@@ -73,20 +89,32 @@ class Runtime:
         """Something changed that the waiting room should not wait a tick for."""
         self.room.hurry()
 
+    def _announce_soon(self) -> None:
+        self.room.announce_soon()
+
+    def _look(self) -> None:
+        """Begin the readings and the probes that are due."""
+        self._presence.look()
+        self._probes.look()
+
     def announce(self) -> None:
         """Tell the ledger that this worker lives, and what it could not tell before."""
         about = {
             "version": importlib.metadata.version("kfsession"),
             "slots": self._config.concurrency,
         }
-        self.ledger.accounts.announce(self.name, about, self._capacities)
+        fleet = self.ledger.accounts.announce(
+            self.machine.name, about, self._capacities, self.machine.packed()
+        )
+        self.machine.hear(fleet)
         self.refusals.bury_kept()
 
     def close(self) -> None:
         """Say goodbye and close every connection."""
         self._presence.stop()
+        self._probes.stop()
         with contextlib.suppress(errors.LedgerUnavailable):
-            self.ledger.accounts.depart(self.name)
+            self.ledger.accounts.depart(self.machine.name, self._accounts)
             self.refusals.bury_kept()  # only where the ledger is there
         self.refusals.close()
         self._credentials.close()

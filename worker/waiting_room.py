@@ -76,6 +76,11 @@ class WaitingRoom:
         if self._thread.is_alive():
             self._thread.join()
 
+    def announce_soon(self) -> None:
+        """This worker has something to say: do not wait for the next sign of life."""
+        self._chores_at = 0.0
+        self._has_news.set()
+
     def hurry(self) -> None:
         """Something changed: make the next pass now."""
         self._has_news.set()

@@ -30,9 +30,13 @@ _REASONED = frozenset({"waiting", "failed", "expired", "cancelled"})
 #: Structures that stay although nobody waits for anything.
 _LASTING = (
     *("accounts", "counters", "dead", "events", "replicated", "retention", "schema", "workers"),
+    "stepped_back",
 )
 #: Kinds that belong to an account, of which there are few, or that a deadline removes.
-_OF_ACCOUNTS, _EXPIRING = ("account:", "token:"), ("door:", "given:", "wanted:", "joined:")
+_OF_ACCOUNTS, _EXPIRING = (
+    ("account:", "token:", "serving:"),
+    ("door:", "given:", "wanted:", "joined:"),
+)
 #: A session is opened in WeChat's time, settled in Redis's: one machine, rounded.
 _ROUNDED_MS = 2
 

@@ -70,6 +70,8 @@ class Load:
     ) -> None:
         #: The ids that producers were told.
         self.accepted: set[str] = set()
+        #: The one of these that came last.
+        self.newest = ""
         #: How the requests were accepted: new, joined, repeated.
         self.how: Counter[str] = Counter()
         self._producer = producer
@@ -119,6 +121,7 @@ class Load:
             if isinstance(each, Exception):
                 raise each
             self.accepted.add(each.id)
+            self.newest = each.id
             self.how[each.how] += 1
 
     def _run(self) -> None:

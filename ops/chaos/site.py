@@ -177,6 +177,11 @@ class Site:
         """Have these accepted too."""
         self.load.submit(wishes)
 
+    def send(self, wish: Mapping[str, Any]) -> str:
+        """Have this one accepted; its id."""
+        self.load.submit([wish])
+        return self.load.newest
+
     def start_loads(self) -> None:
         """Begin to send, all who do."""
         for each in (self.load, *self.rivals):
@@ -192,21 +197,25 @@ class Site:
         for each in (self.load, *self.rivals):
             each.wait(seconds)
 
-    def hire(self) -> Staff:
-        """Start one more worker, without waiting until it is ready."""
+    def hire(self, command: Sequence[str] | None = None, **variables: str) -> Staff:
+        """Start one more worker, without waiting until it is ready.
+
+        `variables` go on top of its settings; empty ones take away.
+        """
         to_redis = self.wires.to_redis(self.stack.valkey.port)
         port = urlsplit(self.stack.simulator.url).port or 80
         tls = self.certificates.context if self.certificates else None
         to_wechat = self.wires.to_wechat(port, tls)
         scheme = "https" if tls else "http"
-        variables = {
+        given = {
             "KF_REDIS_URL": f"redis://127.0.0.1:{to_redis.port}/0",
             "KF_API_BASE_URL": f"{scheme}://{certificates.HOST}:{to_wechat.port}",
             **self.variables,
+            **variables,
         }
-        command = self.commands[self._hired % len(self.commands)]
+        command = command or self.commands[self._hired % len(self.commands)]
         self._hired += 1
-        one = Staff(self.stack.launch_worker(command, **variables), to_redis, to_wechat)
+        one = Staff(self.stack.launch_worker(command, **given), to_redis, to_wechat)
         if self.rule is not None:
             one.obey(self.rule)
         self.staff.append(one)

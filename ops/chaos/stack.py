@@ -90,7 +90,8 @@ class Worker:
         command: Sequence[str] = COMMAND,
     ) -> None:
         self.child = some.start("worker", command, environment)
-        self._name = f"{socket.gethostname()}:{self.child.pid}"
+        #: What its name in the ledger begins with.
+        self.name = f"{socket.gethostname()}:{self.child.pid}:"
 
     def wait_ready(self, reads: reader.Reader) -> None:
         """Until it stands in the ledger's list of workers."""
@@ -100,7 +101,7 @@ class Worker:
 
     def is_ready(self, reads: reader.Reader) -> bool:
         """Whether it stands in the ledger's list of workers; raises TooLate when it ended."""
-        return self._name in reads.workers() or self._ended()
+        return any(each.startswith(self.name) for each in reads.workers()) or self._ended()
 
     def _ended(self) -> bool:
         if not self.child.is_running:

@@ -108,6 +108,7 @@ FANS = (
 AGENTS = (
     _row("offline…", r"offline", "offline@shop", "never online: 65415"),
     _row("lateN…", r"late(\d{1,6})", "late30@shop", "online N seconds after the start"),
+    _row("liar…", r"liar", "liar1@shop", "in the list of who is online, and 65415 when asked"),
     _row("flipN…", r"flip(\d{1,6})", "flip10@shop", "online N s, offline N s, by turns"),
     _row("wrong…", r"wrong", "wrong@shop", "no such agent: 65401"),
     _row("unbound…", r"unbound", "unbound@shop", "not bound to a WeChat user: 65402"),
@@ -149,6 +150,8 @@ def _agent_plan(name: str, number: int) -> AgentPlan:
             return AgentPlan(presence=Presence.LATE, seconds=number)
         case "flipN…":
             return AgentPlan(presence=Presence.FLIP, seconds=number)
+        case "liar…":
+            return AgentPlan(errcode=65415)
         case "wrong…":
             return AgentPlan(presence=Presence.NEVER, errcode=65401)
         case "unbound…":

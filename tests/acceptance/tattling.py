@@ -79,7 +79,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         elif path.endswith("/getonlinekflist"):
             self._json(kf_online_list=[{"kf_account": "anna@hbshop", "status": 1}])
         else:
-            self._json(errcode=40013, errmsg=self._tale(0, body.decode()))
+            self._json(errcode=-1, errmsg=self._tale(0, body.decode()))
 
     def _tale(self, number: int, body: str) -> str:
         """One of the ways to repeat what came."""

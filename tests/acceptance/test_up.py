@@ -164,4 +164,4 @@ def _worker_of(url: str) -> int:
     """The process that the one worker of this ledger announced."""
     with redis.Redis.from_url(url, decode_responses=True) as client:
         (name,) = reader.Reader(client, "kf").workers()
-    return int(name.rpartition(":")[2])
+    return int(name.split(":")[1])

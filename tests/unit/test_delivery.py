@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ import tenacity
 
 from tests.unit.ledger import stage as stages
 from tests.unit.ledger.stage import AGENT, APPID, FAN, OTHER
-from worker import asking, deliverer, errors, retry
+from worker import asking, deliverer, errors, machine, retry
 from worker.contract import request
 from worker.ledger import claims
 
@@ -105,6 +106,8 @@ class World(stages.Stage):
     def __init__(self) -> None:
         super().__init__(fakeredis.FakeRedis(decode_responses=True), "t")
         self.wechat, self.tokens, self.stopping = WeChat(), Tokens(), Stopping()
+        self._passed = 0.0
+        self.machine = machine.Machine("w1", [APPID], clock=self._monotonic)
         #: How often the worker said that somebody waits for a reading.
         self.wishes = 0
         account = asking.Account(
@@ -116,9 +119,23 @@ class World(stages.Stage):
             self.ledger,
             {APPID: account},
             self.config,
+            self.machine,
             hurry=self.wish_reading,
             stopping=self.stopping,
         )
+
+    def _monotonic(self) -> float:
+        return time.monotonic() + self._passed
+
+    def pass_seconds(self, seconds: float) -> None:
+        super().pass_seconds(seconds)
+        self._passed += seconds
+
+    def beat(self) -> None:
+        """What this worker's process does now and then: announce itself, and probe."""
+        for mark in self.machine.due():
+            self.machine.come_back(mark.scope)
+        self.machine.hear(self.announce(marks=self.machine.packed()))
 
     def wish_reading(self) -> None:
         self.wishes += 1
@@ -134,6 +151,7 @@ class World(stages.Stage):
     def again(self, *ids: str, seconds: float = 70) -> int:
         """The next delivery, once the wait of each is over."""
         self.pass_seconds(seconds)
+        self.beat()
         self.ring()
         return self.deliver(*ids)
 
@@ -276,7 +294,7 @@ def test_a_wrong_agent_is_not_asked_again_in_a_later_delivery(world: World) -> N
     request_id = world.submit(fallbacks=[OTHER]).id
     world.deliver(request_id)
     assert world.outcome(request_id)[1] == "agent_offline"
-    world.pass_seconds(5)
+    world.pass_seconds(10)
     world.observe(ALL_ONLINE)
     assert world.ring() == [request_id]
     world.deliver(request_id)
@@ -290,7 +308,7 @@ def test_the_last_agent_found_wrong_later_fails_the_request(world: World) -> Non
     world.wechat.creates = [OUT, OFFLINE, UNBOUND]
     request_id = world.submit(fallbacks=[OTHER]).id
     world.deliver(request_id)
-    world.pass_seconds(5)
+    world.pass_seconds(10)
     world.observe(ALL_ONLINE)
     world.deliver(*world.ring())
     assert world.outcome(request_id) == ("failed", "agent_not_bound", None)
@@ -771,12 +789,15 @@ def test_a_deadline_with_a_doubt_is_read_back(
 
 
 def test_a_call_that_never_left_leaves_no_doubt(world: World) -> None:
-    """DNS, refused, TLS: WeChat has not seen it; it counts as an attempt."""
+    """DNS, refused, TLS: WeChat has not seen it, and it says nothing of the request."""
     world.wechat.creates = [errors.NeverLeft("no route"), 0]
     request_id = world.submit().id
     world.deliver(request_id)
+    assert world.outcome(request_id)[:2] == ("waiting", "transient")
+    assert world.doubt() is None
+    world.again(request_id, seconds=1)
     assert world.outcome(request_id) == ("created", None, AGENT)
-    assert world.get(request_id).attempt_count == 1
+    assert world.get(request_id).attempt_count == 0
 
 
 def test_a_call_that_never_left_keeps_an_older_doubt(world: World) -> None:
@@ -817,15 +838,61 @@ def test_thirty_lost_leases_give_up_without_a_further_call(world: World) -> None
 
 
 def test_an_unknown_code_is_read_back_and_kept_for_a_person(world: World) -> None:
-    """It may have taken effect; nothing retries it."""
+    """It may have taken effect; nobody else can be asked."""
     world.wechat.creates = [99999]
-    request_id = world.submit(fallbacks=[OTHER]).id
+    request_id = world.submit().id
     world.deliver(request_id)
     assert world.wechat.made == [AGENT, "?"]
     assert world.outcome(request_id) == ("failed", "unknown_errcode", None)
     one = world.get(request_id)
-    assert one.errcode == 99999
+    assert (one.errcode, one.attempt_count) == (99999, 1)
     assert "99999" in (one.hint or "")
+
+
+def test_an_unknown_code_is_not_the_end_of_a_ladder(world: World) -> None:
+    """It says nothing of the next agent; whether it took effect is read back before that."""
+    world.observe(ALL_ONLINE)
+    world.wechat.creates = [99999, OFFLINE, 0]
+    request_id = world.submit(fallbacks=[OTHER, THIRD]).id
+    world.deliver(request_id)
+    assert world.wechat.made == [AGENT, "?", OTHER, THIRD]
+    assert world.outcome(request_id) == ("created", None, THIRD)
+
+
+def test_an_unknown_code_may_have_opened_the_session(world: World) -> None:
+    """Then nobody else is asked."""
+    world.observe(ALL_ONLINE)
+    world.wechat.creates = [99999]
+    world.wechat.sessions = [AGENT]
+    request_id = world.submit(fallbacks=[OTHER]).id
+    world.deliver(request_id)
+    assert world.wechat.made == [AGENT, "?"]
+    assert world.outcome(request_id) == ("created", None, AGENT)
+
+
+@pytest.mark.parametrize("codes", [[99999, OUT], [OUT, 99999], [99999, 99999]])
+def test_a_ladder_fails_with_the_code_nobody_knows(world: World, codes: list[int]) -> None:
+    """Whoever of it was wrong: a person should look at that code."""
+    world.observe(ALL_ONLINE)
+    world.wechat.creates = list(codes)
+    request_id = world.submit(fallbacks=[OTHER]).id
+    world.deliver(request_id)
+    assert world.wechat.made[-1] != AGENT
+    assert world.outcome(request_id) == ("failed", "unknown_errcode", None)
+
+
+def test_a_code_nobody_knows_is_remembered_while_others_are_waited_for(world: World) -> None:
+    """Who answered it is not asked again; it is what the request fails with in the end."""
+    world.observe(ALL_ONLINE)
+    world.wechat.creates = [99999, OFFLINE, OUT]
+    request_id = world.submit(fallbacks=[OTHER], ttl_seconds=7200).id
+    world.deliver(request_id)
+    assert world.outcome(request_id)[:2] == ("waiting", "agent_offline")
+    world.pass_seconds(10)
+    world.observe(ALL_ONLINE)
+    world.deliver(*world.ring())
+    assert [each for each in world.wechat.made if each != "?"] == [AGENT, OTHER, OTHER]
+    assert world.outcome(request_id) == ("failed", "unknown_errcode", None)
 
 
 # -- 65414 -----------------------------------------------------------------------------------
@@ -942,21 +1009,151 @@ def test_without_a_token_it_waits_for_what_the_token_call_said(
     assert world.get(request_id).attempt_count == 0
 
 
-def test_a_worker_without_credentials_leaves_the_others_to_one_that_has_them(world: World) -> None:
-    """Waiting for a token takes no time, so it would drain the lane before anybody could call."""
+# -- what this machine alone cannot do ---------------------------------------------------------
+
+#: The codes with which WeChat refuses a machine.
+OF_MACHINES = [40164, 61004, *range(89501, 89508)]
+DEAD = errors.TokenUnavailable("WeChat rejects the token in /t", hint="write a fresh one")
+
+
+def machine_troubles() -> list[Outcome]:
+    return [*OF_MACHINES, errors.NeverLeft("no name"), errors.NeverLeft("certificate refused")]
+
+
+@pytest.mark.parametrize("trouble", machine_troubles(), ids=str)
+def test_what_this_machine_cannot_do_is_left_to_another_one(world: World, trouble: Outcome) -> None:
+    """At once: the request stands in its lane, and the waiting room is to ring it."""
+    world.announce(worker="w2")
+    world.beat()
+    world.wechat.creates = [trouble]
+    ids = [world.submit(f"o{n}").id for n in range(3)]
+    hurried = world.wishes
+    assert world.deliver(*ids) == 1
+    assert world.wechat.made == [AGENT], "who stepped back asks for nobody else"
+    assert {world.status(each) for each in ids} == {"queued"}
+    assert world.wishes > hurried
+    assert world.ring() == ids, "the doorbell of the others is passed on too"
+    assert "hold" not in world.account()
+    assert world.deliver(*ids) == 0
+
+
+@pytest.mark.parametrize("trouble", machine_troubles(), ids=str)
+def test_where_no_machine_gets_through_the_account_is_held(world: World, trouble: Outcome) -> None:
+    """Until one does: one request probes, and its answer lets the others go."""
+    world.announce(worker="w2", marks=[f"{APPID} 0 60000 1 account_blocked 40164 no"])
+    world.beat()
+    world.wechat.creates = [trouble, 0]
+    ids = [world.submit(f"o{n}").id for n in range(3)]
+    world.deliver(*ids)
+    assert world.wechat.made == [AGENT]
+    assert {world.status(each) for each in ids} == {"waiting"}
+    reason = world.get(ids[0]).reason
+    assert reason == ("account_blocked" if isinstance(trouble, int) else "transient")
+    world.announce(worker="w2")
+    assert world.ring() == ids[:1], "w2 is back: one probes, long before the hold is over"
+    claim = world.claim(ids[0])
+    assert world.ring() == []
+    world.settle(claim, "created", served_by=AGENT)
+    assert set(world.ring()) == set(ids[1:])
+
+
+def test_a_machine_that_came_back_takes_requests_again(world: World) -> None:
+    """Its own probe told, and no request was risked for it."""
+    world.announce(worker="w2")
+    world.wechat.creates = [40164, 0]
+    request_id = world.submit().id
+    world.deliver(request_id)
+    assert world.deliver(request_id) == 0
+    world.pass_seconds(66)
+    world.beat()
+    assert world.deliver(request_id) == 1
+    assert world.outcome(request_id) == ("created", None, AGENT)
+
+
+def test_an_older_doubt_goes_along_to_the_other_machine(world: World) -> None:
+    """Who may have been given the fan unseen is read back there before somebody else is asked."""
+    request_id = world.doubted(THIRD)
+    world.announce(worker="w2")
+    world.wechat.sessions = [errors.NeverLeft("no route")]
+    world.deliver(request_id)
+    assert (world.doubt(), world.status(request_id)) == (THIRD, "queued")
+
+
+@pytest.mark.parametrize(("is_alone", "status"), [(False, "queued"), (True, "expired")])
+def test_an_end_that_this_machine_cannot_confirm_is_left_to_another(
+    world: World, is_alone: bool, status: str
+) -> None:
+    """Only where nobody else can read back does it end unconfirmed."""
+    request_id = world.doubted()
+    world.pass_seconds(1800)
+    if not is_alone:
+        world.announce(worker="w2")
+    world.wechat.sessions = [errors.NeverLeft("no route")]
+    world.wake()
+    world.deliver(request_id)
+    assert world.status(request_id) == status
+    assert (world.get(request_id).reason == "unconfirmed") == is_alone
+
+
+def test_a_taken_back_request_ends_whatever_the_machine_can_do(world: World) -> None:
+    """Nothing needs to be asked of WeChat for that."""
+    world.announce(worker="w2")
+    request_id = world.submit().id
+    world.wechat.creates = [lambda: world.ledger.cancel(request_id) and 40164]
+    world.deliver(request_id)
+    assert world.status(request_id) == "cancelled"
+
+
+def test_a_dead_token_of_this_machine_is_not_the_account_s(world: World) -> None:
+    """Others work with theirs."""
+    world.announce(worker="w2")
+    world.tokens.failure = DEAD
+    request_id = world.submit().id
+    world.deliver(request_id)
+    assert (world.status(request_id), world.wechat.made) == ("queued", [])
+    (about,) = world.client.hgetall(world.keys.stepped_back).items()
+    assert about[0] == f"w1 {APPID}"
+    assert about[1].endswith(" 1 token - WeChat rejects the token in /t")
+
+
+def test_the_request_of_an_account_without_credentials_is_left_to_who_has_them(
+    world: World,
+) -> None:
+    """At once; and no further one is taken."""
+    world.beat()
+    world.announce(appid="wx9", worker="w2")
     foreign = [world.submit(f"o{n}", appid="wx9", lane="batch").id for n in range(3)]
-    assert world.deliver(*foreign) == 1
-    assert [world.status(each) for each in foreign] == ["waiting", "queued", "queued"]
+    own = world.submit("oOWN", lane="batch").id
+    assert world.deliver(*foreign, own) == 2
+    assert [world.status(each) for each in (*foreign, own)] == ["queued"] * 3 + ["created"]
+    assert world.ring() == foreign
+    assert world.client.hgetall(world.keys.stepped_back) == {}, "nothing to probe"
 
 
-def test_the_request_of_an_account_without_credentials_waits_alone(world: World) -> None:
-    """Another worker may have them, so the account is not held."""
+def test_an_account_that_nobody_has_credentials_for_is_held_until_somebody_has(
+    world: World,
+) -> None:
+    """Its record says what is missing."""
     request_id = world.submit(appid="wx9").id
     world.deliver(request_id)
     assert world.outcome(request_id) == ("waiting", "token", None)
-    assert world.due_in_seconds(request_id) == pytest.approx(5.5, abs=0.6)
     other = world.submit("oOTHER", appid="wx9").id
-    assert world.claim(other).id == other
+    world.deliver(other)
+    assert world.outcome(other) == ("waiting", "token", None)
+    assert "credentials" in (world.get(other).errmsg or "")
+    world.announce(appid="wx9", worker="w2")
+    assert world.ring() == [request_id]
+
+
+def test_a_machine_steps_back_once_for_all_its_calls_under_way(world: World) -> None:
+    """Those who were asked at the same time hear the same: the waits grow with the probes alone."""
+    world.announce(worker="w2")
+    trouble = retry.of_machine(errors.NeverLeft("no name"), 1)
+    assert trouble is not None
+    first, second = (world.machine.step_back(APPID, trouble) for _ in range(2))
+    assert first.split()[0] == "*"
+    assert first.split()[3] == second.split()[3] == "1"
+    assert world.machine.strikes(APPID) == 1
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,7 @@ def test_names_are_short_stable_and_not_shared() -> None:
         "Refused": "refused",
         "TokenRejected": "token",
         "AccountBlocked": "blocked",
+        "MachineRefused": "machine",
         "RateLimited": "rate_limited",
         "QuotaExhausted": "quota",
         "FanInvalid": "bad_openid",

@@ -13,7 +13,7 @@ import structlog.testing
 
 from tests.unit.ledger import stage as stages
 from tests.unit.ledger.stage import AGENT, APPID, OTHER
-from worker import asking, errors, presence
+from worker import asking, errors, machine, presence
 from worker.ledger import accounts
 
 REFUSED = errors.from_errcode(48001, "api unauthorized rid: 1234-5678")
@@ -107,7 +107,12 @@ class Fleet(stages.Stage):
             for each in appids
         }
         made = presence.Presence(
-            ledger or self.ledger.accounts, known, seconds=5, call_seconds=10, news=self.note
+            ledger or self.ledger.accounts,
+            known,
+            machine.Machine("w1", known),
+            seconds=5,
+            call_seconds=10,
+            news=self.note,
         )
         self._processes.append(made)
         return made
@@ -210,7 +215,7 @@ class Crowd:
         self._clock = clock
         self.taken_at: list[float] = []
 
-    def watch(self, limit: int, *, interval_seconds: float) -> list[accounts.Reading]:
+    def watch(self, limit: int, *, interval_seconds: float, leaves: str) -> list[accounts.Reading]:
         self.taken_at += [self._clock.now] * limit
         return [accounts.Reading(appid=APPID, began_ms=n) for n in range(limit)]
 
@@ -355,7 +360,7 @@ def test_a_reading_that_fails_makes_presence_blind(
         fleet.look(one)
     told = fleet.told("blind") or ""
     assert told.startswith(why)
-    assert len(told) <= presence.MAX_ERRMSG
+    assert len(told) <= errors.MAX_IN_SHORT
     assert fleet.next_in_seconds() == pytest.approx(seconds, abs=0.5)
     assert [(each["event"], each["log_level"]) for each in logs] == [("presence_blind", "warning")]
     assert fleet.news == 1
@@ -416,11 +421,44 @@ def test_without_a_token_nothing_is_read(
     assert fleet.next_in_seconds() == pytest.approx(seconds, abs=0.5)
 
 
-def test_an_account_without_credentials_is_blind_here(fleet: Fleet) -> None:
-    """The error names the account."""
+def test_an_account_without_credentials_is_left_to_others(fleet: Fleet) -> None:
+    """That this process cannot read it says nothing of the account."""
     fleet.look(fleet.process("wx2"))
     assert fleet.wechat.reads == []
-    assert fleet.told("blind") == f"- this worker has no credentials for account {APPID}"
+    assert fleet.told("blind") is None
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        errors.from_errcode(40164, "invalid ip"),
+        errors.NeverLeft("no name"),
+        errors.TokenUnavailable("no token in /t", hint="write one"),
+    ],
+    ids=str,
+)
+def test_the_trouble_of_one_machine_blinds_nobody(
+    fleet: Fleet, one: presence.Presence, trouble: Exception
+) -> None:
+    """It steps back, and the next pass of another process reads."""
+    fleet.announce(worker="w2")
+    fleet.wechat.answers = [trouble]
+    fleet.look(one)
+    assert fleet.told("blind") is None
+    assert len(fleet.client.hgetall(fleet.keys.stepped_back)) == 1
+    fleet.wechat.answers = [{AGENT: 0}]
+    fleet.look(one)
+    assert fleet.told("online") is None, "who stepped back reads nothing"
+    fleet.look(fleet.process(APPID))
+    assert fleet.told("online") == AGENT
+
+
+def test_where_no_machine_can_read_nobody_can_tell(fleet: Fleet, one: presence.Presence) -> None:
+    """All the others stepped back before."""
+    fleet.announce(worker="w2", marks=[f"{APPID} 0 60000 1 account_blocked 40164 invalid ip"])
+    fleet.wechat.answers = [errors.from_errcode(40164, "invalid ip")]
+    fleet.look(one)
+    assert fleet.told("blind") == "40164 invalid ip"
 
 
 def test_a_ledger_that_is_away_meanwhile_is_noted(

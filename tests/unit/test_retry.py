@@ -17,6 +17,7 @@ CODES = {
     errors.RateLimited: 45011,
     errors.QuotaExhausted: 45009,
     errors.AccountBlocked: 48001,
+    errors.MachineRefused: 40164,
 }
 #: What nobody can be asked for holds the room of those agents.
 ROOM_OF = {
@@ -25,7 +26,7 @@ ROOM_OF = {
     record.Reason.PAUSED: retry.PAUSED,
 }
 POLICY_OF: list[tuple[type[errors.WeChatError], retry.Policy]] = [
-    (errors.NeverLeft, retry.TRANSIENT),
+    (errors.NeverLeft, retry.NO_WAY),
     (errors.SystemBusy, retry.TRANSIENT),
     (errors.LostReply, retry.TRANSIENT),
     (errors.UnreadableReply, retry.TRANSIENT),
@@ -34,7 +35,10 @@ POLICY_OF: list[tuple[type[errors.WeChatError], retry.Policy]] = [
     (errors.RateLimited, retry.RATE_LIMITED),
     (errors.QuotaExhausted, retry.QUOTA),
     (errors.AccountBlocked, retry.ACCOUNT_BLOCKED),
+    (errors.MachineRefused, retry.MACHINE_REFUSED),
 ]
+#: What another machine may be able to do.
+OF_MACHINES = (retry.NO_WAY, retry.TOKEN, retry.NO_CREDENTIALS, retry.MACHINE_REFUSED)
 
 
 def wait_for(policy: retry.Policy, number: int, error: Exception) -> float:
@@ -55,6 +59,7 @@ class Run:
         strikes: int = 0,
         seconds_left: float = 600,
         is_stopping: bool = False,
+        machine_strikes: int = 0,
     ) -> None:
         self.outcomes = list(outcomes)
         self.attempt_count = attempt_count
@@ -62,7 +67,10 @@ class Run:
         self.seconds_left = seconds_left
         self.is_stopping = is_stopping
         history = retry.History(
-            attempt_count=lambda: self.attempt_count, reason=reason, strikes=strikes
+            attempt_count=lambda: self.attempt_count,
+            reason=reason,
+            strikes=strikes,
+            machine_strikes=lambda: machine_strikes,
         )
         self.inline = retry.Inline(
             history, pause=self.pause, seconds_left=lambda: self.seconds_left
@@ -97,7 +105,7 @@ def test_each_class_of_trouble_has_one_policy(
 ) -> None:
     """And waits for that policy's reason."""
     error = kind("x", errcode=CODES.get(kind))
-    assert [each for each in retry.POLICIES if _retries(each, error)] == [policy]
+    assert next(each for each in retry.POLICIES if _retries(each, error)) is policy
     parked = Run(error, attempt_count=20, reason=policy.reason, strikes=20).parked()
     assert parked.reason is policy.reason
 
@@ -118,17 +126,18 @@ def test_nobody_to_ask_waits_in_the_room_of_its_agents(
 def test_trouble_of_the_account_holds_the_account(
     kind: type[errors.WeChatError], policy: retry.Policy
 ) -> None:
-    """And trouble of one call holds nobody else."""
+    """Trouble of one call holds nobody else; trouble of a machine holds that."""
     parked = Run(kind("x", errcode=CODES.get(kind)), attempt_count=20, strikes=20).parked()
-    of_one_call = policy is retry.TRANSIENT
-    assert parked.holds is (claims.Holds.REQUEST if of_one_call else claims.Holds.ACCOUNT)
+    holds = claims.Holds.MACHINE if policy in OF_MACHINES else claims.Holds.ACCOUNT
+    assert parked.holds is (claims.Holds.REQUEST if policy is retry.TRANSIENT else holds)
+    assert parked.is_of_all_accounts == (kind is errors.NeverLeft)
 
 
 def test_a_missing_token_waits_for_one() -> None:
-    """TokenUnavailable is no answer of WeChat, and holds the account all the same."""
+    """TokenUnavailable is no answer of WeChat, and holds this machine all the same."""
     error = errors.TokenUnavailable("none", hint="get one")
     parked = Run(error).parked()
-    assert (parked.reason, parked.holds) == (record.Reason.TOKEN, claims.Holds.ACCOUNT)
+    assert (parked.reason, parked.holds) == (record.Reason.TOKEN, claims.Holds.MACHINE)
 
 
 @pytest.mark.parametrize("strikes", [0, 1000])
@@ -136,8 +145,38 @@ def test_missing_credentials_hold_nobody_else(strikes: int) -> None:
     """Another worker may have them: it is soon there for another one to take."""
     error = errors.CredentialsMissing("none", hint="give it some")
     parked = Run(error, reason=record.Reason.TOKEN, strikes=strikes).parked()
-    assert (parked.reason, parked.holds) == (record.Reason.TOKEN, claims.Holds.REQUEST)
+    assert (parked.reason, parked.holds) == (record.Reason.TOKEN, claims.Holds.MACHINE)
     assert 5 <= parked.seconds <= 6
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        (errors.NeverLeft("no name"), [(0.3, 0.6), (0.6, 0.9), (1.2, 1.5)]),
+        (errors.TokenUnavailable("none", hint=""), [(4, 5), (8, 9), (16, 17)]),
+        (errors.MachineRefused("no", errcode=40164), [(60, 65), (60, 65), (60, 65)]),
+        (errors.MachineRefused("no", errcode=89506), [(86_400, 86_405)]),
+        (errors.MachineRefused("no", errcode=89507), [(3600, 3605)]),
+    ],
+)
+def test_a_machine_is_probed_by_its_own_count(
+    error: Exception, seconds: list[tuple[float, float]]
+) -> None:
+    """However often this request has waited; and it is never waited for in place."""
+    for strikes, (least, most) in enumerate(seconds, start=1):
+        found = retry.of_machine(error, strikes)
+        assert found is not None
+        assert (found.strikes, found.error) == (strikes, error)
+        assert least <= found.seconds <= most
+        run = Run(error, attempt_count=9, strikes=9, machine_strikes=strikes - 1)
+        assert least <= run.parked().seconds <= most
+        assert run.pauses == []
+
+
+@pytest.mark.parametrize("kind", [errors.SystemBusy, errors.AccountBlocked, errors.FanInvalid])
+def test_what_every_machine_would_hear_is_no_trouble_of_this_one(kind: type[Exception]) -> None:
+    """So nobody steps back for it."""
+    assert retry.of_machine(kind("x"), 1) is None
 
 
 def test_a_room_without_a_failed_call_rests_as_after_a_first_one() -> None:
@@ -205,8 +244,6 @@ def test_waits_grow_and_are_capped(
     [
         (retry.QUOTA, errors.QuotaExhausted, 45009, (3600, 3660)),
         (retry.ACCOUNT_BLOCKED, errors.AccountBlocked, 48001, (60, 65)),
-        (retry.ACCOUNT_BLOCKED, errors.AccountBlocked, 89506, (86_400, 86_405)),
-        (retry.ACCOUNT_BLOCKED, errors.AccountBlocked, 89507, (3600, 3605)),
         (retry.ACCOUNT_BLOCKED, errors.AccountBlocked, 61005, (600, 605)),
         (retry.ACCOUNT_BLOCKED, errors.AccountBlocked, None, (60, 65)),
     ],
@@ -249,7 +286,6 @@ def test_transient_trouble_ends_after_thirty_attempts() -> None:
         (errors.NobodyFree(record.Reason.AGENT_OFFLINE), record.Reason.AGENT_OFFLINE),
         (errors.NobodyFree(record.Reason.AGENT_FULL), record.Reason.AGENT_FULL),
         (errors.NobodyFree(record.Reason.PAUSED), record.Reason.PAUSED),
-        (errors.TokenRejected("x", errcode=40001), record.Reason.TOKEN),
         (errors.QuotaExhausted("x", errcode=45009), record.Reason.QUOTA),
         (errors.AccountBlocked("x", errcode=48001), record.Reason.ACCOUNT_BLOCKED),
         (errors.RateLimited("x", errcode=45011), record.Reason.RATE_LIMITED),

@@ -49,8 +49,8 @@ def test_a_started_worker_is_known_with_its_accounts(server: fakeredis.FakeRedis
     made = start(concurrency=3)
     known = reader.Reader(server, "kf")
     assert known.accounts() == ["default"]
-    assert set(known.workers()) == {made.name}
-    assert known.workers()[made.name]["slots"] == 3
+    assert set(known.workers()) == {made.machine.name}
+    assert known.workers()[made.machine.name]["slots"] == 3
     assert runtime.current() is made
     made.close()
     assert known.workers() == {}

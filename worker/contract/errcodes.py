@@ -22,6 +22,8 @@ class Verdict(enum.StrEnum):
     TOKEN = "token"  # noqa: S105 - a verdict, no password
     #: No call for this account succeeds until somebody changes something.
     ACCOUNT_BLOCKED = "account_blocked"
+    #: This machine may not call, by its address or its credentials; another one may.
+    MACHINE_REFUSED = "machine_refused"
     #: Too many calls this minute; the next minute is free again.
     RATE_LIMITED = "rate_limited"
     #: The day's calls are used up; no source says when the count starts again.
@@ -45,7 +47,8 @@ class Errcode:
     """One row of the table: a code, what it means, and what a person should do (`hint`).
 
     `probe_seconds` says how long to hold the account before one request tries again. It matters
-    for the verdicts that hold an account (ACCOUNT_BLOCKED, RATE_LIMITED, QUOTA, TOKEN).
+    for the verdicts that hold an account (ACCOUNT_BLOCKED, MACHINE_REFUSED, RATE_LIMITED, QUOTA,
+    TOKEN).
     """
 
     errcode: int
@@ -95,7 +98,6 @@ _ROWS: dict[Verdict, tuple[tuple[int, str, str], ...]] = {
     Verdict.ACCOUNT_BLOCKED: (
         (40013, "appid wrong", "correct KF_APPID"),
         (40125, "app secret wrong", "correct KF_APPSECRET"),
-        (40164, "this machine's address is not in the whitelist", _ADDRESS),
         (40243, "app secret frozen", "unfreeze it in WeChat's console"),
         (41002, "appid missing", "set KF_APPID"),
         (41004, "app secret missing", "set KF_APPSECRET"),
@@ -105,12 +107,15 @@ _ROWS: dict[Verdict, tuple[tuple[int, str, str], ...]] = {
         (50001, "the account has not granted this API", _GRANT),
         (50002, "the account is limited", _CONSOLE),
         (61003, "the account has not authorised this platform", _GRANT),
-        (61004, "this machine's address is not in the platform's whitelist", _ADDRESS),
         (61005, "component ticket expired", _TICKET),
         (61006, "component ticket invalid", _TICKET),
         (61007, "the account has not granted this API to the platform", _GRANT),
         (61023, "refresh token invalid", _GRANT),
         (65400, "customer service is not enabled, or was enabled just now", _ENABLE),
+    ),
+    Verdict.MACHINE_REFUSED: (
+        (40164, "this machine's address is not in the whitelist", _ADDRESS),
+        (61004, "this machine's address is not in the platform's whitelist", _ADDRESS),
         (89501, "this machine's address waits for the administrator", _ADMIN),
         (89502, "this machine's address is not allowed", _ADMIN),
         (89503, "this machine's address needs the administrator's consent", _ADMIN),

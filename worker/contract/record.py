@@ -89,6 +89,13 @@ class Reason(StrEnum):
     UNCONFIRMED = "unconfirmed"
 
 
+def reason_of(text: str) -> Reason | None:
+    """The reason of that name; None for none, and for one that only a newer release knows."""
+    return _REASONS.get(text)
+
+
+_REASONS = {each.value: each for each in Reason}
+
 #: What a request waits for that waits in the room of its agents.
 OF_AGENTS = frozenset({Reason.AGENT_OFFLINE, Reason.AGENT_FULL, Reason.PAUSED})
 #: What all of an account's requests wait for, until one probes.

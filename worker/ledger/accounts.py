@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import redis
@@ -31,6 +31,16 @@ class Reading:
     began_ms: int
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """What a worker's beat learns of the other workers."""
+
+    #: Whether it stepped back from an account that no other worker can serve now.
+    is_needed: bool
+    #: The accounts that other workers serve, and this one does not.
+    others: frozenset[str]
+
+
 class Accounts:
     """The accounts of one deployment."""
 
@@ -42,32 +52,42 @@ class Accounts:
     # -- workers ---------------------------------------------------------------------------------
 
     def announce(
-        self, worker: str, about: Mapping[str, Any], capacities: Mapping[str, Mapping[str, int]]
-    ) -> None:
-        """Say that `worker` lives; a minute's silence means it is gone.
+        self,
+        worker: str,
+        about: Mapping[str, Any],
+        capacities: Mapping[str, Mapping[str, int]],
+        marks: Sequence[str] = (),
+    ) -> Fleet:
+        """Say that `worker` lives, and what it alone cannot do; returns how others stand.
 
         `capacities` holds each account it serves: how many sessions an agent may serve, under
-        "" for all, and under the name of each that differs; 0 is no limit. Raises SchemaTooNew
-        when a newer release has written this ledger.
+        "" for all, and under the name of each that differs; 0 is no limit. `marks` are all those
+        with which it stepped back (`scripts/machines.lua`); one that is not there any more ends.
+        Three beats' silence means that others cannot count on it, a minute's that it is gone.
+        Raises SchemaTooNew when a newer release has written this ledger.
         """
         told = [part for appid, own in capacities.items() for part in (appid, _capacity(own))]
-        schema = self._scripts.run("announce", record.SCHEMA, worker, json.dumps(about), *told)
+        schema, is_needed, others = self._scripts.run(
+            "announce", record.SCHEMA, worker, json.dumps(about), len(capacities), *told, *marks
+        )
         if schema > record.SCHEMA:
             raise errors.SchemaTooNew(
                 f"the ledger has schema {schema}, this release knows {record.SCHEMA}: upgrade it"
             )
+        return Fleet(is_needed=bool(is_needed), others=frozenset(others))
 
-    def depart(self, worker: str) -> None:
-        """Say that `worker` is gone."""
-        with self._scripts.reaching():
-            self._client.hdel(self._keys.workers, worker)
+    def depart(self, worker: str, appids: Iterable[str] = ()) -> None:
+        """Say that `worker`, who served these accounts, is gone."""
+        self._scripts.run("depart", worker, *appids)
 
-    def watch(self, limit: int, *, interval_seconds: float) -> list[Reading]:
+    def watch(self, limit: int, *, interval_seconds: float, leaves: str = "") -> list[Reading]:
         """Take up to `limit` accounts that somebody waits for and that are due for a reading.
 
-        Nobody else gets the same account before `interval_seconds` are over.
+        Nobody else gets the same account before `interval_seconds` are over. What the worker
+        `leaves` to others (see `claims.Taker`) is not taken.
         """
-        now_ms, appids = self._scripts.run("watch", limit, round(interval_seconds * 1000))
+        interval_ms = round(interval_seconds * 1000)
+        now_ms, appids = self._scripts.run("watch", limit, interval_ms, leaves)
         return [Reading(appid=appid, began_ms=int(now_ms)) for appid in appids]
 
     def observe(
@@ -104,10 +124,23 @@ class Accounts:
         if can or cannot:
             self._scripts.run("names", appid, len(can), *can, *cannot)
 
-    def cannot_tell(self, reading: Reading, why: str, *, interval_seconds: float) -> bool:
-        """Nobody can tell who is online: `why` is "errcode errmsg"; whether this is news."""
+    def cannot_tell(
+        self,
+        reading: Reading,
+        why: str,
+        *,
+        interval_seconds: float,
+        worker: str = "",
+        mark: str = "",
+    ) -> bool:
+        """Nobody can tell who is online: `why` is "errcode errmsg"; whether this is news.
+
+        Where the trouble is this worker's own, it steps back with `mark`, and another one reads.
+        """
         interval_ms = round(interval_seconds * 1000)
-        told = self._scripts.run("blind", reading.appid, reading.began_ms, why, interval_ms)
+        told = self._scripts.run(
+            "blind", reading.appid, reading.began_ms, why, interval_ms, worker, mark
+        )
         return bool(told)
 
     # -- operators -------------------------------------------------------------------------------

@@ -10,6 +10,14 @@ from typing import Any
 
 from worker.contract import record
 
+#: What stands in `out` before a code that nobody knows; no agent's name begins so.
+_UNKNOWN_CODE = "?"
+
+
+def unknown_code_mark(errcode: int) -> str:
+    """What stands in `out` for a code that nobody knows."""
+    return f"{_UNKNOWN_CODE}{errcode}"
+
 
 class Holds(StrEnum):
     """What waits together with a request that has to wait."""
@@ -20,6 +28,22 @@ class Holds(StrEnum):
     ROOM = "room"
     #: The whole account; one request probes when the time is over.
     ACCOUNT = "account"
+    #: Nothing, since another machine may do it; the whole account where no other one gets through.
+    MACHINE = "machine"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Taker:
+    """Which worker takes a step, and what it leaves to others."""
+
+    #: Its name in the ledger.
+    worker: str = ""
+    #: The accounts it leaves to others, as the scripts read them: "|wx1|wx2|", or * for all.
+    leaves: str = ""
+
+
+#: Somebody who leaves nothing to others.
+ANYBODY = Taker()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +57,7 @@ class Claim:
     openid: str
     #: Agents in order of preference.
     targets: tuple[str, ...]
-    #: Targets found wrong in an earlier delivery.
+    #: Targets found wrong in an earlier delivery, and the mark of a code that nobody knows.
     out: frozenset[str]
     #: The agent that may be called at once; None when the fan must be read back first, or when
     #: nobody can be asked now.
@@ -56,6 +80,8 @@ class Claim:
     lease_ends: float
     #: Why nobody can be asked now; None when somebody can, or when every target is wrong.
     held_for: record.Reason | None = None
+    #: Whether its deadline passed before a next target was found.
+    is_over: bool = False
     #: Whether reading who is online would help.
     needs_reading: bool = False
 
@@ -71,7 +97,7 @@ class Claim:
             out=frozenset(filter(None, row[5].split("|"))),
             calling=row[6] or None,
             doubt=row[7] or None,
-            reason=record.Reason(row[8]) if row[8] else None,
+            reason=record.reason_of(row[8]),
             attempt_count=int(row[9]),
             api_calls=int(row[10]),
             strikes=int(row[11]),
@@ -80,6 +106,12 @@ class Claim:
             seconds_left=int(row[14]) / 1000,
             lease_ends=lease_ends,
         )
+
+    @property
+    def unknown_code(self) -> int | None:
+        """A code nobody knows that an earlier delivery was told."""
+        codes = sorted(int(each[1:]) for each in self.out if each.startswith(_UNKNOWN_CODE))
+        return codes[0] if codes else None
 
     def lease_left_seconds(self) -> float:
         """Seconds until another worker may take this request."""
@@ -98,7 +130,7 @@ class Taken:
     has_more: bool = False
     #: Whether somebody was held who waits for a reading of who is online.
     needs_reading: bool = False
-    #: Whether others may leave their rooms because of what was settled.
+    #: Whether others may leave their rooms, or are to be rung for other machines, because of it.
     has_stirred: bool = False
     #: False when the claim to settle was not ours any more, so that nothing was written.
     settled: bool = True
@@ -149,3 +181,5 @@ class Settlement:
     out: frozenset[str] = frozenset()
     #: "errcode errmsg" of what it rests on, where no attempt tells.
     because: str = ""
+    #: With which this worker steps back, see `scripts/machines.lua`; empty where it does not.
+    mark: str = ""

@@ -22,6 +22,15 @@ _ADVICE = {
 }
 
 
+def of_machine(reason: str, errcode: int | None) -> str:
+    """What a person should do about a machine that stepped back for `reason`."""
+    if errcode is not None:
+        return errcodes.lookup(errcode).hint
+    if reason == record.Reason.TOKEN:
+        return "give this machine a token that works: its file, its address or its secret is wrong"
+    return "check this machine's name lookup, its proxy, its certificates and its way to WeChat"
+
+
 def what_to_do(status: record.Status, reason: str, errcode: int | None) -> str | None:
     """The reason's own advice, else the code table's; None where there is nothing to say."""
     if status not in (record.Status.WAITING, record.Status.FAILED, record.Status.EXPIRED):

@@ -20,7 +20,7 @@ alone. Times are integer milliseconds since 1970.
 | rooms                    | zset   | every room, as <appid>:<targets>, by its wake time         | everybody |
 | rooms:<appid>            | set    | the rooms of one account                                   | worker    |
 | stirring                 | hash   | appid -> how far its rooms have been woken                 | worker    |
-| door:<appid>:<targets>   | hash   | open, ahead, strikes, wait, rest, reason (see `rooms.lua`) | worker    |
+| door:<appid>:<targets>   | hash   | open, ahead, strikes, wait, reason (see `rooms.lua`)       | worker    |
 | account:<appid>          | hash   | gates and presence; its fields are listed at               | everybody |
 |                          |        | `ACCOUNT_FIELDS`                                           |           |
 | watch                    | zset   | accounts whose agents somebody waits for, by next reading  | worker    |
@@ -37,7 +37,11 @@ alone. Times are integer milliseconds since 1970.
 | token:<appid>:forced     | string | a forced refresh was made this minute; expires             | worker    |
 | token:<appid>:forces     | string | how many were forced today; expires                        | worker    |
 | accounts                 | hash   | appid -> when a worker last announced it                   | producers |
-| workers                  | hash   | worker -> "<at> " and JSON {version, slots}                | everybody |
+| workers                  | hash   | worker -> "<at> " and JSON {version, slots}; a worker is   | everybody |
+|                          |        | <host>:<pid>:<random>                                      |           |
+| serving:<appid>          | zset   | workers that serve the account, by their last sign of life | worker    |
+| stepped_back             | hash   | "<worker> <appid>", or "<worker> *" for all accounts ->    | everybody |
+|                          |        | "<since> <until> <times> <reason> <errcode or -> <errmsg>" |           |
 | counters                 | hash   | name -> how often something odd was seen                   | everybody |
 | dead                     | list   | newest 1,000 refused broker entries, as JSON               | everybody |
 | replicated               | string | when a submit last waited for replicas; written for that   | nobody    |
@@ -80,7 +84,7 @@ RECORD_FIELDS = {
     "calling": "the agent being asked; empty when none yet (private)",
     "crashes": "failures of our own code in a row (private)",
     "cancel": "taken back during a call, or while the fan is unsure (private)",
-    "out": "targets found wrong, joined by | (private)",
+    "out": "targets found wrong, joined by |; ?<errcode> is a code that nobody knows (private)",
     "kept_until": "ms; its idempotency key must not outlive it (private)",
 }
 
@@ -98,6 +102,8 @@ ACCOUNT_FIELDS = {
     "on:<agent>": "sessions that agent served",
     "off:<agent>": "ms, when WeChat last said 65415 of that agent, or a reading first missed it",
     "blind": "errcode (or -) and errmsg of why nobody can tell; absent when a reading succeeded",
+    "lie:<agent>": "ms, until when nobody asks an agent of whom a call said 65415 against the list; how often in a row; 1 while one finds out",
+    "lied": "ms, when the newest of these was written",
     "empty_since": "ms, since when nobody is online",
 }
 
@@ -118,6 +124,7 @@ class Keys:
         self.schema = self.base + "schema"
         self.rooms = self.base + "rooms"
         self.watch = self.base + "watch"
+        self.stepped_back = self.base + "stepped_back"
 
     def request(self, request_id: str) -> str:
         """A record."""

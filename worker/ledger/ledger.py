@@ -120,17 +120,24 @@ class Ledger:
     # -- workers ---------------------------------------------------------------------------------
 
     def claim(
-        self, ids: Sequence[str], holder: str, *, rest_seconds: float = 5.0, again: bool = False
+        self,
+        ids: Sequence[str],
+        holder: str,
+        *,
+        rest_seconds: float = 5.0,
+        again: bool = False,
+        taker: claims.Taker = claims.ANYBODY,
     ) -> claims.Taken:
         """Take the oldest queued escalation, else one of `ids`, else the oldest queued batch.
 
         Looks at the first `CANDIDATES` ids; `rest` holds those still to do. Those for whom nobody
         can be asked go to their room, which `rest_seconds` wakes where presence does not. `holder`
-        names the delivery; `again` says that an earlier try of it had no answer.
+        names the delivery; `again` says that an earlier try of it had no answer. What `taker`
+        leaves to others is left in its lane.
         """
         lease_ends = self._lease_ends()
         answer = self._scripts.run(
-            "claim", *self._following(ids, holder, rest_seconds=rest_seconds, again=again)
+            "claim", *self._following(ids, holder, taker, rest_seconds=rest_seconds, again=again)
         )
         return _taken(answer, ids, lease_ends)
 
@@ -144,12 +151,15 @@ class Ledger:
         rest_seconds: float = 5.0,
         take_next: bool = True,
         again: bool = False,
+        taker: claims.Taker = claims.ANYBODY,
     ) -> claims.Taken:
         """Write what became of `claim` and, unless told not to, take the next request with it."""
         progress = settlement.progress
         following: tuple[lua.Argument, ...] = ()
         if take_next:
-            following = self._following(next_ids, holder, rest_seconds=rest_seconds, again=again)
+            following = self._following(
+                next_ids, holder, taker, rest_seconds=rest_seconds, again=again
+            )
         lease_ends = self._lease_ends()
         written, stirred, *taken = self._scripts.run(
             "settle",
@@ -167,15 +177,17 @@ class Ledger:
             settlement.crashes,
             "|".join(sorted(settlement.out)),
             settlement.because,
+            taker.worker,
+            settlement.mark,
             len(progress.attempts),
             *_packed(progress, claim.targets),
             *following,
         )
-        answer = taken[0] if taken else (0, (), 0, 0)
+        next_one = _taken(taken[0] if taken else (0, (), 0, 0, 0), next_ids, lease_ends)
         return dataclasses.replace(
-            _taken(answer, next_ids, lease_ends),
+            next_one,
             settled=written == "ok",
-            has_stirred=bool(stirred),
+            has_stirred=bool(stirred) or next_one.has_stirred,
         )
 
     def renew(
@@ -195,13 +207,16 @@ class Ledger:
         *,
         out: Iterable[str],
         offline: str | None = None,
+        visited: Iterable[str] = (),
     ) -> claims.Claim:
         """Keep `claim` for the next target that can be asked: its `calling`, else its `held_for`.
 
         `out` are the targets found wrong; `offline` is an agent whom WeChat just said to be so:
-        nobody asks that one until a later reading says otherwise. Raises LeaseLost.
+        nobody asks that one until a later reading says otherwise, and for some time where the last
+        one did. Who was `visited` in this delivery is not asked again; after the deadline nobody
+        is (`is_over`). Raises LeaseLost.
         """
-        return self._renew(claim, progress, out=out, offline=offline or "")
+        return self._renew(claim, progress, out=out, offline=offline or "", visited=visited)
 
     def _renew(
         self,
@@ -211,6 +226,7 @@ class Ledger:
         kf_account: str | None = None,
         out: Iterable[str] = (),
         offline: str = "",
+        visited: Iterable[str] = (),
     ) -> claims.Claim:
         lease_ends = self._lease_ends()
         what, *found = self._scripts.run(
@@ -223,6 +239,7 @@ class Ledger:
             progress.doubt.mark,
             "|".join(sorted(out)),
             offline,
+            "|".join(sorted(visited)),
             progress.attempt_count,
             progress.api_calls,
             len(progress.attempts),
@@ -234,17 +251,25 @@ class Ledger:
         return dataclasses.replace(
             claim,
             calling=calling or None,
-            held_for=record.Reason(reason) if reason else None,
+            held_for=record.reason_of(reason),
             needs_reading=bool(needs_reading),
             is_cancelled=what == "cancelled",
+            is_over=what == "over",
             lease_ends=lease_ends,
         )
 
     def _following(
-        self, ids: Sequence[str], holder: str, *, rest_seconds: float, again: bool
+        self,
+        ids: Sequence[str],
+        holder: str,
+        taker: claims.Taker,
+        *,
+        rest_seconds: float,
+        again: bool,
     ) -> tuple[lua.Argument, ...]:
         rest_ms = round(rest_seconds * 1000)
-        return (holder, self._lease_ms, int(again), rest_ms, *ids[:CANDIDATES])
+        by = (taker.worker, taker.leaves)
+        return (holder, self._lease_ms, int(again), rest_ms, *by, *ids[:CANDIDATES])
 
     def _lease_ends(self) -> float:
         """Taken before the script runs, so that we think the lease over before Redis does."""
@@ -286,11 +311,12 @@ def _packed(progress: claims.Progress, targets: Sequence[str]) -> list[lua.Argum
 
 
 def _taken(answer: Sequence[Any], ids: Sequence[str], lease_ends: float) -> claims.Taken:
-    used, unknown, needs_reading, has_more, *row = answer
+    used, unknown, needs_reading, has_more, is_passed_on, *row = answer
     return claims.Taken(
         claim=claims.Claim.parse(row[0], lease_ends=lease_ends) if row else None,
         rest=tuple(ids[used:]),
         unknown=tuple(unknown),
         has_more=bool(has_more),
         needs_reading=bool(needs_reading),
+        has_stirred=bool(is_passed_on),
     )

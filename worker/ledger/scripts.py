@@ -16,10 +16,11 @@ from worker.ledger import connection
 
 #: Each script, with the files that are put in front of it, after the prelude.
 _SHARED = {
-    "announce": (),
-    "blind": ("holds", "rooms"),
+    "announce": ("holds", "rooms", "machines"),
+    "blind": ("holds", "rooms", "machines"),
     "cancel": (),
-    "claim": ("holds", "given", "agents", "rooms", "claiming"),
+    "claim": ("holds", "given", "agents", "rooms", "machines", "claiming"),
+    "depart": (),
     "gate": ("rooms", "known_account"),
     "left_queued": (),
     "names": (),
@@ -28,7 +29,7 @@ _SHARED = {
     "purge": (),
     "renew": ("holds", "given", "agents"),
     "retry": (),
-    "settle": ("holds", "given", "agents", "rooms", "claiming"),
+    "settle": ("holds", "given", "agents", "rooms", "machines", "claiming"),
     "submit": ("rooms", "known_account"),
     "wake": ("given",),
     "watch": ("holds",),

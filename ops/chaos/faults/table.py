@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from ops.chaos.faults import messages, producers, server, together, wechat, workers
+from ops.chaos.faults import machines, messages, producers, server, together, wechat, workers
 
 _ALL = (
     *workers.FAULTS,
+    *machines.FAULTS,
     *server.FAULTS,
     *messages.FAULTS,
     *wechat.FAULTS,

@@ -15,7 +15,7 @@ Verdict = errcodes.Verdict
         ([40001, 40014, 42001, 41001], Verdict.TOKEN),
         ([42007, 61003, 61007, 61023, 48001, 48004, 50001, 50002], Verdict.ACCOUNT_BLOCKED),
         ([40013, 40125, 40243, 41002, 41004], Verdict.ACCOUNT_BLOCKED),
-        ([40164, 61004, *range(89501, 89508)], Verdict.ACCOUNT_BLOCKED),
+        ([40164, 61004, *range(89501, 89508)], Verdict.MACHINE_REFUSED),
         ([61005, 61006, 65400], Verdict.ACCOUNT_BLOCKED),
         ([45011], Verdict.RATE_LIMITED),
         ([45009], Verdict.QUOTA),

@@ -230,6 +230,8 @@ class Model(book.Book):
         self._learn(one, progress.doubt.mark, now)
         if offline:
             account.offline[offline] = now
+            if account.is_fresh(now) and offline in account.sessions:
+                account.lied.add(offline)
         out_text = "|".join(sorted(out))
         if kf_account is not None:
             assert (got.calling or "") == kf_account

@@ -37,9 +37,11 @@ LIVES = {
 #: What ends by itself, and what stands alone.
 _EXPIRING = {"key", "doubt", "joined", "door", "given", "wanted"}
 _ALONE = {"due", "retention", "rooms", "watch", "events", "accounts", "workers", "counters"}
-_ALONE |= {"dead", "schema", "stirring"}
+_ALONE |= {"dead", "schema", "stirring", "stepped_back"}
 _HASHES = {"request", "account", "door", "accounts", "workers", "counters", "stirring"}
-_NAMED = _EXPIRING | {"request", "index", "room", "rooms", "account", "fan"}
+_HASHES |= {"stepped_back"}
+_NAMED = _EXPIRING | {"request", "index", "room", "rooms", "account", "fan", "serving"}
+_SCORED = {"index", "room", "given", "serving"}
 
 
 @dataclasses.dataclass(slots=True)
@@ -106,7 +108,7 @@ def _ask(pipe: Any, base: str, name: str) -> None:
 
 
 def _is_scored(kind: str, colon: str) -> bool:
-    return kind in ({"index", "room", "given"} if colon else {"due", "retention", "rooms", "watch"})
+    return kind in (_SCORED if colon else {"due", "retention", "rooms", "watch"})
 
 
 def check(raw: Raw, lease_ms: float) -> None:

@@ -10,7 +10,7 @@ import contextlib
 import datetime
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import redis
@@ -29,8 +29,8 @@ HOLDS = {
 }
 
 _HASH_TIMES = ("submitted_at", "updated_at", "deadline_at", "next_attempt_at", "finished_at")
-_ACCOUNT_TIMES = re.compile(r"paused|pause:.*|hold|began|fresh|next|off:.*|empty_since")
-_ZSETS = re.compile(r"due|retention|rooms|watch|index:.*|room:.*|given:.*")
+_ACCOUNT_TIMES = re.compile(r"paused|pause:.*|hold|began|fresh|next|off:.*|lie:.*|lied|empty_since")
+_ZSETS = re.compile(r"due|retention|rooms|watch|index:.*|room:.*|given:.*|serving:.*")
 _EXPIRING = ("key:", "doubt:", "joined:", "door:", "wanted:", "given:")
 #: Where in a room batches begin, in ms.
 _BATCHES = 10**13
@@ -142,9 +142,16 @@ class Stage:
 
     # -- accounts and their agents ------------------------------------------------------------
 
-    def announce(self, own: Mapping[str, int] | None = None, appid: str = APPID) -> None:
+    def announce(
+        self,
+        own: Mapping[str, int] | None = None,
+        appid: str = APPID,
+        *,
+        worker: str = "w1",
+        marks: Sequence[str] = (),
+    ) -> accounts.Fleet:
         """A worker serves the account; `own` is what its agents can take, "" for all others."""
-        self.ledger.accounts.announce("w1", {}, {appid: own or {}})
+        return self.ledger.accounts.announce(worker, {}, {appid: own or {}}, marks)
 
     def observe(
         self, sessions: Mapping[str, int], *, appid: str = APPID, seconds_ago: float = 0
@@ -240,8 +247,6 @@ class Stage:
                     at, *rest = value.split(" ")
                     if _ACCOUNT_TIMES.fullmatch(field):
                         self.client.hset(key, field, " ".join([str(int(at) - ms), *rest]))
-            elif name.startswith("door:") and (rest := self.client.hget(key, "rest")):
-                self.client.hset(key, "rest", int(rest) - ms)
             if name.startswith(_EXPIRING):
                 left = self.client.pttl(key)
                 if left > ms:

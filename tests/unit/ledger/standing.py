@@ -37,6 +37,8 @@ class Account:
     offline: dict[str, int] = dataclasses.field(default_factory=dict)
     #: Who may have lost that mark: its session may have opened the door of a room.
     may_be_back: set[str] = dataclasses.field(default_factory=set)
+    #: Of whom a call said so against the list: for some time nobody, then one at a time asks it.
+    lied: set[str] = dataclasses.field(default_factory=set)
 
     def why_held(self, request_id: str, now: int) -> str | None:
         """What it is held for, unless this request is to find out."""
@@ -83,7 +85,8 @@ class Account:
             return False
         if limit and under_way + (self.sessions.get(agent, 0) if is_fresh else 0) >= limit:
             return False
-        return None if limit or (mark is not None and not is_fresh) else True
+        is_suspect = is_fresh and agent in self.lied
+        return None if limit or is_suspect or (mark is not None and not is_fresh) else True
 
     def observe(self, began_at: int, sessions: Mapping[str, int]) -> int:
         """A reading; returns how many came."""
@@ -92,6 +95,7 @@ class Account:
         came = len(set(sessions) - set(self.sessions))
         for agent in set(self.sessions) - set(sessions):
             self.offline.setdefault(agent, began_at)
+            self.lied.discard(agent)
         for agent in sessions:
             if self.offline.get(agent, began_at) < began_at:
                 del self.offline[agent]

@@ -18,7 +18,8 @@ def live_a_full_life(stage: stages.Stage) -> None:
     stage.submit("oHELD", id="joined")
     stage.observe({AGENT: 0, OTHER: 3})
     assert stage.let_out() == [held]
-    claim = stage.find_next(stage.claim(held), offline=AGENT)
+    claim = stage.find_next(stage.claim(held), offline=AGENT)  # against the list
+    stage.announce({"": 9, AGENT: 4}, worker="w2", marks=[f"{APPID} 0 60000 1 token - no token"])
     stage.settle(claim, "waiting", reason="agent_offline", wait_seconds=9, strikes=1)
     doubted = stage.claim(stage.submit("oDOUBT", kf_account=OTHER).id)
     unsure = claims.Doubt.about(OTHER)
@@ -40,7 +41,7 @@ def live_a_full_life(stage: stages.Stage) -> None:
     stage.ledger.accounts.pause(APPID)
     stage.ledger.accounts.pause(APPID, OTHER)
     stage.ledger.accounts.want_reading([APPID])
-    stage.observe({})
+    stage.observe({}, appid="wx2")
     stage.ledger.accounts.want_reading(["wx2"])
     stage.lose_sight()
     stage.ledger.dead_list.bury([dead_list.Refused(1, "q", "no", "x")])

@@ -3,6 +3,10 @@
 
 -- Where nobody can tell who is online, an agent found offline is left in peace for so long.
 local MARK_MS = 60 * 1000
+-- An agent whom the list calls online and a call did not is left in peace for so long: the first time, and from then on.
+-- Until a call succeeds, or the list agrees, it is a suspect: one request at a time asks it, which has so long for it,
+-- and none asks two of them.
+local FIRST_LIE_MS, LIE_MS, SUSPECT_MS = 10 * 1000, 60 * 1000, 15 * 1000
 
 -- What a request waits for, nearest to release first; what only a reading could tell, and who may not
 -- exist at all, is shown as offline.
@@ -15,13 +19,58 @@ local function asks_before(rec)
   return redis.call('HGET', door_key(room_of(rec)), 'ahead') == rec.id and rec.updated_at or 0
 end
 
+-- `lie:<agent>` is "<until> <times> <is_asked>": until when nobody asks it, how often in a row a call contradicted the
+-- list, and 1 while a request finds out whether that still holds.
+local function lie_field(kf_account) return 'lie:' .. kf_account end
+local function read_lie(lie)
+  local until_ms, times, is_asked = string.match(lie or '', '^(%d+) (%d+) (%d)$')
+  return tonumber(until_ms or 0), tonumber(times or 0), is_asked == '1'
+end
+
+local function write_lie(account, kf_account, until_ms, times, is_asked)
+  local lie = string.format('%.0f %d %d', until_ms, times, is_asked)
+  redis.call('HSET', account.key, lie_field(kf_account), lie, 'lied', NOW)
+end
+
+-- WeChat said just now that `kf_account` is not online. Those who asked at the same time say it once.
+local function note_offline(account, kf_account)
+  local v = redis.call('HMGET', account.key, 'on:' .. kf_account, lie_field(kf_account))
+  redis.call('HSET', account.key, 'off:' .. kf_account, NOW)
+  local until_ms, times, is_asked = read_lie(v[2])
+  if not (v[1] and account.is_fresh) or (until_ms > NOW and not is_asked) then return end
+  write_lie(account, kf_account, NOW + (times == 0 and FIRST_LIE_MS or LIE_MS), times + 1, 0)
+end
+
+-- A call gave `kf_account` a fan.
+local function forget_lie(account, kf_account)
+  if account.lied then redis.call('HDEL', account.key, lie_field(kf_account)) end
+end
+
+-- A suspect is about to be asked: nobody else asks it meanwhile.
+local function hold_suspect(account, kf_account)
+  if not account.lied then return end
+  local until_ms, times = read_lie(redis.call('HGET', account.key, lie_field(kf_account)))
+  if times > 0 then write_lie(account, kf_account, NOW + SUSPECT_MS, times, 1) end
+end
+
+-- Whether one of those `visited` in this delivery was a suspect before.
+local function has_asked_suspect(account, visited)
+  if not account.lied then return false end
+  for kf_account in pairs(visited) do
+    local _, times = read_lie(redis.call('HGET', account.key, lie_field(kf_account)))
+    if times > 1 then return true end
+  end
+  return false
+end
+
 -- Why an agent cannot be asked, whatever its capacity; nil when it can. Where nobody can tell, one found
 -- offline before `since` is asked all the same.
-local function why_out(account, is_paused, is_on, offline_at, since)
+local function why_out(account, is_paused, is_on, offline_at, lie, since)
   if is_paused then return 'paused' end
   if account.is_fresh then
     if not is_on and not offline_at then return 'unmet' end
     if not is_on or (offline_at and offline_at >= account.began) then return 'agent_offline' end
+    if lie and read_lie(lie) > NOW then return 'agent_offline' end
   elseif offline_at then
     if not account.is_blind then return 'unread' end
     if NOW - offline_at < MARK_MS and offline_at >= since then return 'agent_offline' end
@@ -38,12 +87,15 @@ local function spare_beside(account, kf_account, capacity, sessions)
   return spare
 end
 
--- How many fans more one agent may be given; 0 comes with a reason.
+-- How many fans more one agent may be given; 0 comes with a reason. A suspect may be given one, and is told as such.
 local function spare_of(account, kf_account, since)
-  local v = redis.call('HMGET', account.key, 'pause:' .. kf_account, 'on:' .. kf_account, 'off:' .. kf_account)
-  local why = why_out(account, v[1], v[2], tonumber(v[3]), since)
+  local v = redis.call('HMGET', account.key, 'pause:' .. kf_account, 'on:' .. kf_account, 'off:' .. kf_account,
+    lie_field(kf_account))
+  local why = why_out(account, v[1], v[2], tonumber(v[3]), v[4], since)
   if why then return 0, why end
-  return spare_beside(account, kf_account, capacity_of(account, kf_account), tonumber(v[2] or 0))
+  local spare, reason = spare_beside(account, kf_account, capacity_of(account, kf_account), tonumber(v[2] or 0))
+  local is_suspect = v[4] and account.is_fresh
+  return is_suspect and math.min(spare, 1) or spare, reason, is_suspect
 end
 
 -- Everybody who is online, with capacity and sessions as the reading told, and why who cannot be asked.
@@ -58,13 +110,17 @@ local function online_of(account)
     local sessions = tonumber(known['on:' .. kf_account] or 0)
     table.insert(account.online, { kf_account = kf_account, capacity = capacity, sessions = sessions,
       most = capacity == 0 and math.huge or capacity - sessions,
-      why = why_out(account, known['pause:' .. kf_account], true, tonumber(known['off:' .. kf_account]), 0) })
+      is_suspect = known[lie_field(kf_account)] ~= nil,
+      why = why_out(account, known['pause:' .. kf_account], true, tonumber(known['off:' .. kf_account]),
+        known[lie_field(kf_account)], 0) })
   end
   return account.online
 end
 
--- Who of `any` goes first: who may be given most, or serves fewest where nothing limits them; ties by name.
+-- Who of `any` goes first: who may be given most, or serves fewest where nothing limits them; ties by name. Suspects
+-- come last.
 local function goes_before(one, other)
+  if one.is_suspect ~= other.is_suspect then return not one.is_suspect end
   if one.most ~= other.most then return one.most > other.most end
   if one.most == math.huge and one.sessions ~= other.sessions then return one.sessions < other.sessions end
   return one.kf_account < other.kf_account
@@ -72,7 +128,7 @@ end
 
 -- Who `any` is now, or nil; `tell` hears why of each who cannot be asked. The list is taken in the order of what
 -- each can have at most, so that few have to be counted; that nobody was found holds for the whole script.
-local function whoever(account, is_out, tell)
+local function whoever(account, is_out, may_ask_suspect, tell)
   if not account.is_fresh then return tell(account.is_blind and 'agent_offline' or 'unread') end
   if account.nobody_for then return tell(account.nobody_for) end
   local heard = 'agent_offline'
@@ -83,46 +139,63 @@ local function whoever(account, is_out, tell)
   note('agent_offline')
   local candidates, best = {}, nil
   for _, one in ipairs(online_of(account)) do
-    if one.why then note(one.why) elseif not is_out[one.kf_account] then table.insert(candidates, one) end
+    if one.why then
+      note(one.why)
+    elseif not (is_out[one.kf_account] or (one.is_suspect and not may_ask_suspect)) then
+      table.insert(candidates, one)
+    end
   end
   table.sort(candidates, goes_before)
   for _, one in ipairs(candidates) do
     if best and goes_before(best, one) then break end
     local unseen = one.most > 0 and unseen_sessions(account, one.kf_account) or 0
-    local counted = { kf_account = one.kf_account, most = one.most - unseen, sessions = one.sessions + unseen }
+    local counted = { kf_account = one.kf_account, most = one.most - unseen, sessions = one.sessions + unseen,
+      is_suspect = one.is_suspect }
     if counted.most <= 0 then
       note('agent_full')
     elseif not best or goes_before(counted, best) then
       best = counted
     end
   end
-  if not best and next(is_out) == nil then account.nobody_for = heard end
+  if not best and next(is_out) == nil and may_ask_suspect then account.nobody_for = heard end
   return best and best.kf_account
 end
 
 -- The agent to ask: the first target who can be given a fan. A fallback is asked only when a reading says that it
 -- is online, or nobody can tell; one that may not exist only when nobody else is left, and by one
 -- request at a time, since the list of who is online does not tell the wrong from the offline.
+-- Who was `visited` in this delivery, in vain, is not visited again.
 -- Returns the agent, '', false, and whether the call has to be counted in any case; else '', what the request
 -- waits for ('' when every target is wrong), and whether a reading may help.
-local function choose(account, targets, out, since)
-  local is_out, reason, is_unread, unmet = {}, '', false, nil
+local function choose(account, targets, out, visited, since)
+  local is_out, is_visited, reason, is_unread, unmet = {}, {}, '', false, nil
   for each in string.gmatch(out, '[^|]+') do is_out[each] = true end
+  for each in string.gmatch(visited, '[^|]+') do is_visited[each], is_out[each] = true, true end
+  local may_ask_suspect = not has_asked_suspect(account, is_visited)
   local function note(why)
     is_unread = is_unread or why == 'unread'
     if NEARNESS[why] > (NEARNESS[reason] or 0) then reason = SHOWN[why] or why end
   end
   local is_first = true
   for target in string.gmatch(targets, '[^|]+') do
-    if not is_out[target] then
+    if is_visited[target] then
+      note('agent_offline')
+    elseif not is_out[target] then
       if not (is_first or account.is_fresh or account.is_blind) then
         note('unread')
       elseif target == 'any' then
-        local found = whoever(account, is_out, note)
-        if found then return found, '', false, true end
+        local found = whoever(account, is_out, may_ask_suspect, note)
+        if found then
+          hold_suspect(account, found)
+          return found, '', false, true
+        end
       else
-        local spare, why = spare_of(account, target, since)
-        if spare > 0 then return target, '', false, false end
+        local spare, why, is_suspect = spare_of(account, target, since)
+        if is_suspect and spare > 0 and not may_ask_suspect then spare, why = 0, 'agent_offline' end
+        if spare > 0 then
+          hold_suspect(account, target)
+          return target, '', false, false
+        end
         if why == 'unmet' then unmet = unmet or target end
         note(why)
       end

@@ -1,29 +1,84 @@
--- A worker says that it lives, and which accounts it serves.
--- ARGV: retention, schema, worker, what it says of itself (JSON), then appid and capacity of each account: what an
--- agent may serve (0: no limit), then names with capacities of their own, "20 anna@shop 50 ".
--- Returns the ledger's schema; nothing is written when that is newer than the worker's.
+-- A worker says that it lives, which accounts it serves, and what it alone cannot do.
+-- ARGV: retention, schema, worker, what it says of itself (JSON), n, then n times appid and capacity: what an agent may
+-- serve (0: no limit), then names with capacities of their own, "20 anna@shop 50 "; then the marks with which it stepped
+-- back (see `machines.lua`).
+-- Returns {schema, is_needed, others}: `is_needed` is 1 when it stepped back from an account that nobody else serves
+-- either; `others` are the accounts that it does not serve. Nothing is written when the ledger's schema is newer than
+-- the worker's.
 local FORGET_WORKER_MS = 3600 * 1000
 -- No request lives longer, so an account that was silent for so long has none.
 local FORGET_ACCOUNT_MS = 48 * 3600 * 1000
 
 local mine, schema = tonumber(ARGV[2]), tonumber(redis.call('GET', BASE .. 'schema') or 0)
-if schema > mine then return schema end
+if schema > mine then return { schema, 0, {} } end
 if schema < mine then redis.call('SET', BASE .. 'schema', mine) end
 
+local worker, FIRST_ACCOUNT = ARGV[3], 6
+local FIRST_MARK = FIRST_ACCOUNT + 2 * tonumber(ARGV[5])
 local now = string.format('%.0f', NOW)
-local function forget(name, before)
+
+local function forget(name, before, also)
   local said = redis.call('HGETALL', BASE .. name)
   for i = 1, #said, 2 do
     local at = tonumber(string.match(said[i + 1], '^%d+'))
-    if at and at < before then redis.call('HDEL', BASE .. name, said[i]) end
+    if at and at < before then
+      redis.call('HDEL', BASE .. name, said[i])
+      also(said[i])
+    end
   end
 end
 
-redis.call('HSET', BASE .. 'workers', ARGV[3], now .. ' ' .. ARGV[4])
-for i = 5, #ARGV, 2 do
-  redis.call('HSET', BASE .. 'accounts', ARGV[i], now)
-  redis.call('HSET', account_key(ARGV[i]), 'capacity', ARGV[i + 1])
+-- The scopes that a worker stepped back from, by the ledger.
+local function marked(of)
+  local scopes = {}
+  for _, field in ipairs(redis.call('HKEYS', BASE .. 'stepped_back')) do
+    if string.sub(field, 1, #of + 1) == of .. ' ' then scopes[string.sub(field, #of + 2)] = true end
+  end
+  return scopes
 end
-forget('workers', NOW - FORGET_WORKER_MS)
-forget('accounts', NOW - FORGET_ACCOUNT_MS)
-return mine
+
+local function unmark(of, scope) redis.call('HDEL', BASE .. 'stepped_back', of .. ' ' .. scope) end
+
+-- The first machine that gets through again, or a new one: where none did, one request probes at once.
+local function welcome(appid)
+  local account = account_of(appid)
+  local hold = account.hold
+  if not hold or not OF_MACHINES[hold.reason] or hold.probe ~= '-' then return end
+  write_hold(account, NOW, hold.reason, hold.strikes, '-')
+  open_gate(appid)
+end
+
+local is_back, marks = marked(worker), {}
+for i = FIRST_MARK, #ARGV do
+  local scope = step_back(worker, ARGV[i])
+  marks[scope], is_back[scope] = true, nil
+end
+for scope in pairs(is_back) do unmark(worker, scope) end
+
+local is_needed, is_served = 0, {}
+redis.call('HSET', BASE .. 'workers', worker, now .. ' ' .. ARGV[4])
+for i = FIRST_ACCOUNT, FIRST_MARK - 1, 2 do
+  local appid = ARGV[i]
+  local serving = BASE .. 'serving:' .. appid
+  is_served[appid] = true
+  redis.call('HSET', BASE .. 'accounts', appid, now)
+  redis.call('HSET', account_key(appid), 'capacity', ARGV[i + 1])
+  local is_new = tonumber(redis.call('ZSCORE', serving, worker) or 0) < NOW - SILENT_MS
+  redis.call('ZADD', serving, now, worker)
+  if is_new then redis.call('ZREMRANGEBYSCORE', serving, '-inf', NOW - FORGET_WORKER_MS) end
+  if marks[appid] or marks['*'] then
+    if not is_another_free(appid, worker) then is_needed = 1 end
+  elseif (is_new or is_back[appid] or is_back['*']) and not is_another_free(appid, worker) then
+    welcome(appid)
+  end
+end
+
+local others = {}
+for _, appid in ipairs(redis.call('HKEYS', BASE .. 'accounts')) do
+  if not is_served[appid] then others[#others + 1] = appid end
+end
+forget('workers', NOW - FORGET_WORKER_MS, function(gone)
+  for scope in pairs(marked(gone)) do unmark(gone, scope) end
+end)
+forget('accounts', NOW - FORGET_ACCOUNT_MS, function(appid) redis.call('DEL', BASE .. 'serving:' .. appid) end)
+return { mine, is_needed, others }

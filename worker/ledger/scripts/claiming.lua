@@ -2,8 +2,14 @@
 -- ids, then the oldest queued batch. The agent about to be called is in the ledger before the call, so that a
 -- worker that dies leaves behind whom the fan may have been given to. Who cannot be asked for now is held.
 
--- Most requests of each lane that one claim buries or holds on its way.
+-- Most requests of each lane that one claim buries or holds on its way, and most that it leaves to other machines.
 local PASSED_OVER = { escalation = 100, batch = 10 }
+local LEFT = 100
+
+-- Why an account is held that no worker has credentials for.
+local NOBODY_SERVES = '- no worker that lives has the credentials of this account: start one'
+-- A machine that probes right now may take so long, ms.
+local SOONEST_MS = 5000
 
 -- Whether somebody stands in the room of `rec` who goes before it: where agents can take only so many, a newcomer
 -- does not take what gets free before them.
@@ -33,7 +39,7 @@ local function find_agent(rec, doubt, rest_ms)
     return found
   end
   local reason, is_unread, is_counted
-  found.calling, reason, is_unread, is_counted = choose(account, rec.targets, rec.out, since)
+  found.calling, reason, is_unread, is_counted = choose(account, rec.targets, rec.out, '', since)
   if found.calling ~= '' and comes_after_others(account, rec) then
     found.calling, reason = '', 'agent_full'
   end
@@ -49,6 +55,27 @@ local function find_agent(rec, doubt, rest_ms)
     found.strikes = redis.call('HGET', door_key(room_of(rec)), 'strikes') or 0
   end
   return found
+end
+
+-- `rec` is of an account that this machine leaves to others. Returns whether it stays queued for them; where nobody
+-- else gets through, the account is held, and `rec` with it.
+local function leave(rec, worker, rest_ms)
+  local account = account_of(rec.appid)
+  local shut_for = why_shut(account, rec.id)
+  if shut_for then
+    enter_room(rec, shut_for, NOW + rest_ms)
+    return false
+  end
+  if is_another_free(rec.appid, worker) then return true end
+  local until_ms, strikes, reason, because = string.match(mark_of(worker, rec.appid) or '', '^%d+ (%d+) (%d+) (%S+) (.*)$')
+  if not until_ms then
+    -- It is stepping back right now; else it knows nothing of the account.
+    if redis.call('ZSCORE', BASE .. 'serving:' .. rec.appid, worker) then return true end
+    until_ms, strikes, reason, because = NOW + rest_ms, 0, 'token', NOBODY_SERVES
+  end
+  local ends = math.max(tonumber(until_ms), NOW + SOONEST_MS)
+  enter_room(rec, reason, hold_account(account, rec.id, ends, reason, strikes, because))
+  return false
 end
 
 -- Returns the claim; or nil, and whether a reading of who is online would help.
@@ -87,29 +114,43 @@ local function claim_of(holder)
 end
 
 -- ARGV[first..]: holder, lease in ms, 1 for a claim sent again, how long a room rests without
--- presence (ms), own ids.
+-- presence (ms), worker, the accounts that it leaves to others ("|wx1|wx2|", or *), own ids.
 -- Returns how many own ids are used up, the unknown ones, 1 when somebody waits for a reading of who is
--- online, 1 when nobody was claimed though more may be queued, and the claim or nothing.
+-- online, 1 when nobody was claimed though more may be queued, 1 when own ids are to be rung for other
+-- machines, and the claim or nothing.
 local function claim_next(first)
   local holder, lease_ms, rest_ms = ARGV[first], tonumber(ARGV[first + 1]), tonumber(ARGV[first + 3])
-  local own, used, unknown, is_unread, has_more = first + 4, 0, {}, 0, 0
+  local worker, leaves = ARGV[first + 4], ARGV[first + 5]
+  local own, used, unknown, is_unread, has_more, is_passed_on = first + 6, 0, {}, 0, 0, 0
   local again = ARGV[first + 2] == '1' and claim_of(holder)
-  if again then return { 0, {}, 0, 0, take(again, holder, lease_ms, rest_ms) } end
+  if again then return { 0, {}, 0, 0, 0, take(again, holder, lease_ms, rest_ms) } end
+  -- Where nobody else gets through, it still reads back for who is over, or taken back.
+  local function is_left(rec)
+    if leaves == '' or rec.status ~= 'queued' then return false end
+    if leaves ~= '*' and not string.find(leaves, '|' .. rec.appid .. '|', 1, true) then return false end
+    if NOW < rec.deadline_at and not rec.cancel then return leave(rec, worker, rest_ms) end
+    return doubt_of(rec) and is_another_free(rec.appid, worker)
+  end
   local function try(rec)
     local taken, needs_reading = take(rec, holder, lease_ms, rest_ms)
     if needs_reading then is_unread = 1 end
     return taken
   end
   local function take_oldest(lane)
-    local index = index_key('queued', '', lane)
-    for _ = 1, PASSED_OVER[lane] do
-      local oldest = redis.call('ZRANGE', index, 0, 0)[1]
-      if not oldest then return nil end
+    local index, passed_over, left = index_key('queued', '', lane), 0, 0
+    while passed_over < PASSED_OVER[lane] do
+      local oldest = redis.call('ZRANGE', index, left, left)[1]
+      if not oldest or left == LEFT then return nil end
       local rec = load(oldest)
       local is_queued = rec and rec.status == 'queued'
       if not is_queued then redis.call('ZREM', index, oldest) end -- whatever hand put it there
-      local taken = is_queued and try(rec)
-      if taken then return taken end
+      if is_queued and is_left(rec) then
+        left = left + 1
+      else
+        local taken = is_queued and try(rec)
+        if taken then return taken end
+        passed_over = passed_over + 1
+      end
     end
     has_more = 1
   end
@@ -117,14 +158,18 @@ local function claim_next(first)
     for i = own, #ARGV do
       used = used + 1
       local rec = load(ARGV[i])
-      local taken = rec and try(rec)
-      if taken then return taken end
-      if not rec then
+      if rec and is_left(rec) then
+        redis.call('ZADD', BASE .. 'due', NOW, rec.id) -- the next tick of a waiting room rings it
+        is_passed_on = 1
+      elseif rec then
+        local taken = try(rec)
+        if taken then return taken end
+      else
         unknown[#unknown + 1] = ARGV[i]
         count('doorbell_unknown_id')
       end
     end
   end
   local taken = take_oldest('escalation') or take_own() or take_oldest('batch')
-  return { used, unknown, is_unread, taken and 0 or has_more, taken }
+  return { used, unknown, is_unread, taken and 0 or has_more, is_passed_on, taken }
 end

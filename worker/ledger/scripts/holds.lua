@@ -11,10 +11,11 @@ local seen = {}
 -- The account as it stands, read once a script.
 local function account_of(appid)
   if seen[appid] then return seen[appid] end
-  local v = redis.call('HMGET', account_key(appid), 'paused', 'hold', 'began', 'fresh', 'next', 'blind', 'capacity')
+  local v = redis.call('HMGET', account_key(appid), 'paused', 'hold', 'began', 'fresh', 'next', 'blind', 'capacity',
+    'lied')
   local account = { appid = appid, key = account_key(appid), paused = v[1], began = tonumber(v[3] or 0),
     is_fresh = NOW < tonumber(v[4] or 0), is_blind = v[6] and NOW < tonumber(v[5] or 0) + BLIND_MS,
-    capacity = v[7] or '0' }
+    capacity = v[7] or '0', lied = v[8] }
   if v[2] then
     local ends, reason, strikes, probe = string.match(v[2], '^(%d+) (%S+) (%d+) (%S+)$')
     account.hold = { ends = tonumber(ends), reason = reason, strikes = strikes, probe = probe }
@@ -27,6 +28,15 @@ end
 local function write_hold(account, ends, reason, strikes, probe)
   account.hold = { ends = ends, reason = reason, strikes = strikes, probe = probe }
   redis.call('HSET', account.key, 'hold', string.format('%.0f %s %s %s', ends, reason, strikes, probe))
+end
+
+-- Hold all of an account's calls until one probes; `id` is who found out. Returns until when.
+local function hold_account(account, id, ends, reason, strikes, because)
+  local hold = account.hold
+  if hold and hold.probe ~= id and hold.ends > NOW then return hold.ends end
+  write_hold(account, ends, reason, strikes, '-')
+  redis.call('HSET', account.key, 'because', because)
+  return ends
 end
 
 -- Why `id` may make no call for this account now; nil when it may.

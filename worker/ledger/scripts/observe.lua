@@ -16,7 +16,12 @@ for i = 1, #fields, 2 do known[fields[i]] = fields[i + 1] end
 local names, came = {}, 0
 for i = FIRST, #ARGV, 2 do
   local kf_account = ARGV[i]
+  local before = tonumber(known['on:' .. kf_account])
   names[#names + 1] = kf_account
+  -- It was said to be offline by a call, and serves fewer now: perhaps it takes fans again.
+  if known['lie:' .. kf_account] and before and tonumber(ARGV[i + 1]) < before then
+    redis.call('HDEL', key, 'lie:' .. kf_account)
+  end
   if not known['on:' .. kf_account] then came = came + 1 end
   redis.call('HSET', key, 'on:' .. kf_account, ARGV[i + 1])
   if tonumber(known['off:' .. kf_account] or began) < began then redis.call('HDEL', key, 'off:' .. kf_account) end
@@ -26,7 +31,7 @@ end
 for name in pairs(known) do
   local gone = string.match(name, '^on:(.*)')
   if gone then
-    redis.call('HDEL', key, name)
+    redis.call('HDEL', key, name, 'lie:' .. gone)
     redis.call('HSETNX', key, 'off:' .. gone, began)
   end
 end

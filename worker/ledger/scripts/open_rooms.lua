@@ -57,7 +57,8 @@ local function spare_in(account, targets)
         if sum >= IDS then break end
         add(spare_in_pass(account, one.kf_account, function()
           if one.why then return 0, one.why end
-          return spare_beside(account, one.kf_account, one.capacity, one.sessions)
+          local left, why = spare_beside(account, one.kf_account, one.capacity, one.sessions)
+          return one.is_suspect and math.min(left, 1) or left, why
         end))
       end
     end

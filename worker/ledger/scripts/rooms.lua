@@ -3,7 +3,7 @@
 -- A room's door is shut; the first who gets through opens it for the rest, and an agent found offline
 -- shuts it again. The door remembers: `open`, when somebody last got through; `ahead`, who was sent to
 -- try; `strikes`, how many of these in a row found nobody; `wait`, what tenacity says until the next (ms);
--- `rest`, until when readings do not hurry it; `reason`, what the first are said to wait for.
+-- `reason`, what the first are said to wait for.
 
 -- What is held for agents, for which presence is read.
 local FOR_AGENTS = { agent_offline = true, agent_full = true, paused = true }
@@ -11,9 +11,6 @@ local FOR_AGENTS = { agent_offline = true, agent_full = true, paused = true }
 local BATCHES = 1e13
 -- What a room's door remembers is kept for so long.
 local DOOR_SECONDS = 3600
--- After so many calls in a row that found nobody, readings do not bring the next one forward: the list may
--- say online of an agent whom WeChat gives no fan.
-local CALLS_IN_VAIN = 3
 -- Most rooms, about, that one script wakes; the waiting room goes on with the others.
 local ROOMS_A_STIR = 1000
 
@@ -27,15 +24,10 @@ local function wake_room(room)
   if head[1] then redis.call('ZADD', BASE .. 'rooms', tonumber(head[2]) - BATCHES, room) end
 end
 
--- The same, unless the room rests after calls in vain.
-local function stir_room(room)
-  if tonumber(redis.call('HGET', door_key(room), 'rest') or 0) <= NOW then wake_room(room) end
-end
-
 -- Something changed for a whole account: wake its rooms, from `cursor` on.
 local function stir_account(appid, cursor)
   local page = redis.call('SSCAN', BASE .. 'rooms:' .. appid, cursor or '0', 'COUNT', ROOMS_A_STIR)
-  for _, room in ipairs(page[2]) do stir_room(room) end
+  for _, room in ipairs(page[2]) do wake_room(room) end
   if tonumber(page[1]) == 0 then
     redis.call('HDEL', BASE .. 'stirring', appid)
   else
@@ -76,7 +68,6 @@ local function enter_room(rec, reason, wake_at, strikes)
   if reason == 'agent_offline' then redis.call('HDEL', door, 'open') end
   if strikes and (was_ahead or is_first) then
     redis.call('HSET', door, 'strikes', strikes, 'wait', wake_at - NOW)
-    if tonumber(strikes) >= CALLS_IN_VAIN then redis.call('HSET', door, 'rest', wake_at) end
     redis.call('EXPIRE', door, DOOR_SECONDS)
   end
   if FOR_AGENTS[reason] then watch(rec.appid) end
@@ -85,17 +76,17 @@ end
 -- What became of one who came out of a room: a session opens it for the others, and its agent is not
 -- offline any more; anything else lets the next one try. Returns whether somebody may go now.
 local function tell_room(rec, is_created)
-  if rec.reason == '' or rec.reason == 'transient' then return false end -- it was in none
+  if rec.reason == '' then return false end -- it was in none
   local room = room_of(rec)
   local door = door_key(room)
   local was_ahead = redis.call('HGET', door, 'ahead') == rec.id
   local opens = is_created and redis.call('HSET', door, 'open', NOW) == 1
   if was_ahead then redis.call('HDEL', door, 'ahead') end
-  if is_created then redis.call('HDEL', door, 'strikes', 'wait', 'rest') end
+  if is_created then redis.call('HDEL', door, 'strikes', 'wait') end
   if opens then
     redis.call('HDEL', account_key(rec.appid), 'off:' .. rec.calling)
     redis.call('EXPIRE', door, DOOR_SECONDS)
   end
-  if was_ahead or opens then stir_room(room) end
+  if was_ahead or opens then wake_room(room) end
   return was_ahead or opens
 end

@@ -1,30 +1,24 @@
 -- Write what became of a claim, and take the next request in the same round trip.
--- ARGV: retention, id, fence, status, reason, holds (what waits with it: request, room or account), wait_ms,
---       doubt, served_by, attempts, calls, strikes, crashes, out, because, n, then n times (slot, call, message),
---       then what claim_next takes (nothing: take none).
+-- ARGV: retention, id, fence, status, reason, holds (what waits with it: request, room, account or machine), wait_ms,
+--       doubt, served_by, attempts, calls, strikes, crashes, out, because, worker, mark (with which the worker steps back,
+--       see `machines.lua`; or ''), n, then n times (slot, call, message), then what claim_next takes (nothing: take
+--       none).
 -- Returns {written, stirred, claimed}: `written` is 'ok', or 'lost' when the claim was not ours any more;
 -- `stirred` is 1 when others may go now.
 -- A settle sent again finds its fence on a record that is not calling: it was written, and that is fine.
 local id, fence, status, reason, holds = ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6]
 local wait_ms, doubt, served_by, attempts, calls = tonumber(ARGV[7]), ARGV[8], ARGV[9], ARGV[10], ARGV[11]
-local strikes, crashes, out, because, n = ARGV[12], ARGV[13], ARGV[14], ARGV[15], tonumber(ARGV[16])
-local next_argument = 17 + 3 * n
+local strikes, crashes, out, because = ARGV[12], ARGV[13], ARGV[14], ARGV[15]
+local worker, mark, n = ARGV[16], ARGV[17], tonumber(ARGV[18])
+local FIRST_ATTEMPT = 19
+local next_argument = FIRST_ATTEMPT + 3 * n
 local stirred = 0
-
--- WeChat refuses the account's calls: hold all of them, until one probes. Returns until when.
-local function hold_account(rec)
-  local account = account_of(rec.appid)
-  local hold = account.hold
-  if hold and hold.probe ~= id and hold.ends > NOW then return hold.ends end
-  write_hold(account, NOW + wait_ms, reason, strikes, '-')
-  redis.call('HSET', account.key, 'because', because)
-  return NOW + wait_ms
-end
 
 -- Whether WeChat answered for this account: a worker of ours that cannot call, or gave up, tells nothing.
 local ENDS = { created = true, already_served = true, failed = true, waiting = true }
 local NO_ANSWER = { transient = true, token = true, gave_up = true, internal_error = true, unconfirmed = true }
-local function is_answer() return holds ~= 'account' and ENDS[status] and not NO_ANSWER[reason] end
+local HELD = { account = true, machine = true }
+local function is_answer() return not HELD[holds] and ENDS[status] and not NO_ANSWER[reason] end
 
 -- This claim was the probe of a held account, and the account answers again.
 local function end_hold(rec)
@@ -37,7 +31,10 @@ local function end_hold(rec)
 end
 
 local function wait(rec)
-  if holds == 'account' then return enter_room(rec, reason, hold_account(rec)) end
+  if HELD[holds] then
+    local ends = hold_account(account_of(rec.appid), id, NOW + wait_ms, reason, strikes, because)
+    return enter_room(rec, reason, ends)
+  end
   if holds == 'room' then return enter_room(rec, reason, NOW + wait_ms, strikes) end
   tell_room(rec, false)
   move(rec, 'waiting', reason, 'next_attempt_at', NOW + wait_ms)
@@ -48,7 +45,7 @@ end
 
 -- What the calls taught, as fields of the record.
 local function learned(rec)
-  local fields = attempt_fields(n, 17)
+  local fields = attempt_fields(n, FIRST_ATTEMPT)
   local function set(name, value, nothing)
     if value ~= nothing then fields[#fields + 1], fields[#fields + 2] = name, value end
   end
@@ -61,11 +58,21 @@ local function learned(rec)
   return fields
 end
 
+-- What this machine cannot do, another one may: it goes back to its lane, unless every other one stepped back too.
+local function is_left_to_others(rec)
+  if holds ~= 'machine' then return false end
+  if mark ~= '' then step_back(worker, mark) end
+  return is_another_free(rec.appid, worker)
+end
+
 local function write(rec)
   learn(rec, doubt, served_by)
   local fields = learned(rec)
   take_off(rec, served_by == rec.calling or doubt_of(rec) == rec.calling)
   if is_answer() then end_hold(rec) end
+  if status == 'created' and account_of(rec.appid).lied then forget_lie(account_of(rec.appid), rec.calling) end
+  local is_left = is_left_to_others(rec)
+  if is_left and reason == 'unconfirmed' then status = 'queued' end -- another one may read the fan back
   if rec.cancel and (status == 'waiting' or status == 'failed' or status == 'expired') then
     if not doubt_of(rec) or reason == 'unconfirmed' then
       status, reason = 'cancelled', status == 'failed' and reason ~= 'unconfirmed' and '' or reason
@@ -76,6 +83,8 @@ local function write(rec)
   if (status == 'cancelled' and not rec.cancel) or (status == 'expired' and NOW < rec.deadline_at) then
     status = 'queued' -- joined since the worker looked: the newer wish stands
   end
+  if is_left and status == 'waiting' then status = 'queued' end
+  if is_left and status == 'queued' then stirred = 1 end
   if FINAL[status] then
     if tell_room(rec, status == 'created') then stirred = 1 end
     return finish(rec, status, reason, unpack(fields))

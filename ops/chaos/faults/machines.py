@@ -1,0 +1,222 @@
+"""A machine that cannot do what others can: its address, its token or its way to WeChat is bad.
+
+Each row sends escalations at an even pace, first with good machines alone, then with a bad one
+beside three of them, then beside one. Then all machines are bad, and one of them is mended.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ops.chaos import fault, site, trial, wire
+from ops.simulator import scenario
+from worker.contract import record
+
+#: Escalations a second, and for how many seconds in each part.
+_RATE, _SECONDS = 10, 60.0
+#: Those whose turn it is may take so much longer beside a bad machine: twice, or so many ms.
+_MOST_RATIO, _MOST_MS = 2.0, 50.0
+#: How long all machines stay bad, and how long after one is mended somebody may wait, in seconds:
+#: the probe of the longest waits, and a beat.
+_BAD_SECONDS, _PROBE_SECONDS = 20.0, 72.0
+#: Who is there all the time.
+_AGENT = "dora@hbshop"
+#: How many machines are good.
+_GOOD = 3
+#: A name that this machine does not find while the file `flag` is there.
+_NAMELESS = """
+import pathlib, socket, sys
+find = socket.getaddrinfo
+def getaddrinfo(host, *rest, **named):
+    if host == "localhost" and pathlib.Path({flag!r}).exists():
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    return find(host, *rest, **named)
+socket.getaddrinfo = getaddrinfo
+from celery.__main__ import main
+sys.argv = ["celery", "-A", "worker.app", "worker"]
+main()
+"""
+
+
+class Refused:
+    """Its address is not allowed: every call is answered so, before WeChat hears of it."""
+
+    def hire(self, at: site.Site) -> site.Staff:
+        """Start a bad machine."""
+        one = at.hire()
+        one.to_wechat.rule = _refuse
+        return one
+
+    def mend(self, one: site.Staff) -> None:
+        """Make it a good one."""
+        one.to_wechat.rule = wire.let_pass
+
+
+def _refuse(passing: wire.Passing) -> bytes | None:
+    if passing.moment is wire.Moment.AFTER:
+        return None
+    said = {"errcode": 40164, "errmsg": "invalid ip 10.0.0.7, not in whitelist rid: 1-2-3"}
+    body = json.dumps(said).encode()
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+class Token:
+    """Its token file is missing, or holds what WeChat rejects."""
+
+    def __init__(self, held: str | None) -> None:
+        self._held = held
+        self._files: dict[int, Any] = {}
+
+    def hire(self, at: site.Site) -> site.Staff:
+        """Start a bad machine."""
+        file = at.stack.directory / f"token-{len(self._files)}"
+        if self._held:
+            file.write_text(self._held)
+        one = at.hire(KF_APPSECRET="", KF_ACCESS_TOKEN_FILE=str(file))
+        self._files[id(one)] = file
+        return one
+
+    def mend(self, one: site.Staff) -> None:
+        """Make it a good one."""
+        file = self._files[id(one)]
+        new = file.with_suffix(".new")
+        new.write_text(scenario.FIXED_TOKEN)
+        new.replace(file)
+
+
+class Nameless:
+    """It cannot look up WeChat's name."""
+
+    def __init__(self) -> None:
+        self._flags: dict[int, Any] = {}
+
+    def hire(self, at: site.Site) -> site.Staff:
+        """Start a bad machine."""
+        flag = at.stack.directory / f"nameless-{len(self._flags)}"
+        flag.touch()
+        command = (sys.executable, "-c", _NAMELESS.format(flag=str(flag)))
+        one = at.hire(command)
+        self._flags[id(one)] = flag
+        return one
+
+    def mend(self, one: site.Staff) -> None:
+        """Make it a good one."""
+        self._flags[id(one)].unlink()
+
+
+class BadMachine(fault.Tool):
+    """The course of a row: a strike goes through all of its parts."""
+
+    def __init__(self, bad: Callable[[], Refused | Token | Nameless]) -> None:
+        self._bad = bad()
+        self._sent = 0
+
+    def strike(self, at: site.Site) -> None:
+        """Good machines alone, a bad one beside three and beside one, all bad, one mended."""
+        at.mark()
+        good = at.wait_ready(_GOOD)
+        self._pace(at, 3.0)  # what is done only once
+        beside_three = self._p99_ms(at, "alone")
+        bad = self._bad.hire(at)
+        at.wait_ready(_GOOD + 1)
+        self._compare(at, "beside three", beside_three)
+        for one in good[1:]:
+            self._dismiss(at, one)
+        self._compare(at, "beside one", beside_three)
+        worse = self._bad.hire(at)
+        at.wait_ready(3)
+        self._dismiss(at, good[0])
+        self._all_bad(at, mended=bad)
+        self._dismiss(at, worse)
+
+    def _compare(self, at: site.Site, part: str, alone_ms: float) -> None:
+        p99_ms = self._p99_ms(at, part)
+        most = max(_MOST_RATIO * alone_ms, _MOST_MS)
+        if p99_ms > most:
+            at.complain(f"{part}: p99 {p99_ms:.0f} ms, and at most {most:.0f} ms are fine")
+
+    def _p99_ms(self, at: site.Site, part: str) -> float:
+        """What a part took from submit to session, 99 of 100 requests; none may have expired."""
+        before = len(at.stack.simulator.book(_CREATE)["calls"])
+        ids = self._pace(at, at.scaled(_SECONDS))
+        calls = len(at.stack.simulator.book(_CREATE)["calls"]) - before
+        took = sorted(_took_ms(at, each) for each in ids)
+        p99 = took[max(0, round(len(took) * 0.99) - 1)]
+        at.notes[f"{part}: p50, p99, longest ms"] = (took[len(took) // 2], p99, took[-1])
+        at.notes[f"{part}: create calls for {len(ids)} fans"] = calls
+        return p99
+
+    def _pace(self, at: site.Site, seconds: float) -> list[str]:
+        """Send escalations at an even pace; the ids, once all of them ended."""
+        ids, started = [], time.monotonic()
+        for number in range(max(1, round(seconds * _RATE))):
+            time.sleep(max(0.0, started + number / _RATE - time.monotonic()))
+            ids.append(self._send(at))
+        trial.poll(lambda: not at.count_live(), seconds=60, what="all of a part end")
+        return ids
+
+    def _send(self, at: site.Site) -> str:
+        self._sent += 1
+        fan = {"openid": trial.openid(self._sent), "appid": trial.APPID, "kf_account": _AGENT}
+        return at.send({**fan, "lane": "escalation"})
+
+    def _all_bad(self, at: site.Site, mended: site.Staff) -> None:
+        """The account is held, nobody is called for; once one is mended all go on."""
+        ids = [self._send(at) for _ in range(20)]
+        trial.poll(
+            lambda: at.stack.count(record.Status.WAITING) == len(ids),
+            seconds=30,
+            what="the account is held, and all wait",
+        )
+        before = len(at.stack.simulator.book(_CREATE)["calls"])
+        time.sleep(at.scaled(_BAD_SECONDS))
+        at.notes["all bad: create calls of 20 fans"] = (
+            len(at.stack.simulator.book(_CREATE)["calls"]) - before
+        )
+        if at.stack.count(record.Status.WAITING) < len(ids):
+            at.complain("somebody went on although all machines are bad")
+        since = time.monotonic()
+        self._bad.mend(mended)
+        trial.poll(lambda: not at.count_live(), seconds=_PROBE_SECONDS, what="all go on", every=0.1)
+        at.notes["one mended: all served after seconds"] = round(time.monotonic() - since, 1)
+
+    def _dismiss(self, at: site.Site, one: site.Staff) -> None:
+        one.worker.child.stop()
+        at.dismiss(one)
+
+
+_CREATE = "/customservice/kfsession/create"
+
+
+def _took_ms(at: site.Site, request_id: str) -> float:
+    one = at.stack.reader.get(request_id)
+    if one is None or one.status is not record.Status.CREATED or one.finished_at is None:
+        at.complain(f"{request_id} is {one and (one.status, one.reason)}")
+        return float("inf")
+    return round((one.finished_at - one.submitted_at).total_seconds() * 1000)
+
+
+def _row(name: str, what: str, bad: Callable[[], Any]) -> fault.Fault:
+    return fault.Fault(
+        name=name,
+        what=what,
+        tool=lambda: BadMachine(bad),
+        times=1,
+        workers=_GOOD,
+        is_idle=True,
+        recovery="none",
+    )
+
+
+FAULTS = (
+    _row("machine-refused", "a machine whose address WeChat refuses (40164)", Refused),
+    _row("machine-without-token", "a machine without its token file", lambda: Token(None)),
+    _row(
+        "machine-with-dead-token", "a machine with a dead token of its own", lambda: Token("dead")
+    ),
+    _row("machine-without-dns", "a machine that cannot look up WeChat's name", Nameless),
+)

@@ -1,0 +1,237 @@
+"""machine and probing: what one process alone cannot do, and how it finds out that it can again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog.testing
+
+from worker import asking, errors, machine, probing, retry
+from worker.ledger import accounts
+
+NO_NAME = errors.NeverLeft("api.weixin.qq.com: not sent: Name or service not known")
+REFUSED = errors.MachineRefused("errcode 40164", errcode=40164, errmsg="invalid ip")
+NO_TOKEN = errors.TokenUnavailable("no access token in /t", hint="write one")
+
+
+class Clock:
+    """A monotonic clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class WeChat:
+    """Answers a reading as the test says."""
+
+    def __init__(self) -> None:
+        self.failure: Exception | None = None
+        self.reads = 0
+
+    def get(self, path: str, **_: Any) -> dict[str, Any]:
+        assert path == "/cgi-bin/customservice/getonlinekflist"
+        self.reads += 1
+        if self.failure:
+            raise self.failure
+        return {"kf_online_list": []}
+
+
+class Tokens:
+    def get(self) -> str:
+        return "t"
+
+    def renew(self, rejected: str) -> str:
+        raise AssertionError(rejected)
+
+
+class Process:
+    """A machine that serves two accounts, with its probes."""
+
+    def __init__(self) -> None:
+        self.clock, self.wechat = Clock(), WeChat()
+        self.changes = self.came_back = 0
+        self.machine = machine.Machine(
+            "host:1:abc", ["wx1", "wx2"], changed=self._change, clock=self.clock
+        )
+        known = {
+            appid: asking.Account(appid=appid, transport=self.wechat, tokens=Tokens())  # type: ignore[arg-type]
+            for appid in ("wx1", "wx2")
+        }
+        self.probes = probing.Probes(self.machine, known, came_back=self._come_back)
+
+    def _change(self) -> None:
+        self.changes += 1
+
+    def _come_back(self) -> None:
+        self.came_back += 1
+
+    def fail(self, error: Exception, appid: str = "wx1") -> str:
+        """A delivery of this account ends so."""
+        trouble = retry.of_machine(error, self.machine.strikes(appid) + 1)
+        assert trouble is not None
+        return self.machine.step_back(appid, trouble)
+
+    def probe(self, seconds: float) -> None:
+        """So much later, whatever probes are due; until they are over."""
+        self.clock.now += seconds
+        self.probes.look()
+        for each in self.probes._under_way.values():
+            each.result(10)
+
+    @property
+    def leaves(self) -> str:
+        return self.machine.taker.leaves
+
+
+@pytest.fixture
+def process() -> Iterator[Process]:
+    """Its log lines are not shown."""
+    made = Process()
+    with structlog.testing.capture_logs():
+        yield made
+    made.probes.stop()
+
+
+def test_trouble_of_one_account_leaves_that_account(process: Process) -> None:
+    """The others go on."""
+    assert process.fail(REFUSED).startswith("wx1 0 6")
+    assert process.leaves == "|wx1|"
+    assert process.machine.may_consume()
+
+
+def test_without_a_way_to_wechat_all_accounts_are_left(process: Process) -> None:
+    """The mark is one for all."""
+    assert process.fail(NO_NAME).split(" ", 1)[0] == "*"
+    assert process.leaves == "*"
+
+
+def test_the_mark_says_what_status_shows(process: Process) -> None:
+    """Times are durations, since the ledger's clock is another one."""
+    process.fail(NO_TOKEN)
+    process.clock.now += 2
+    scope, age_ms, left_ms, times, reason, *because = process.machine.packed()[0].split(" ")
+    assert (scope, age_ms, times, reason) == ("wx1", "2000", "1", "token")
+    assert 2000 <= int(left_ms) <= 3000
+    assert " ".join(because) == "- no access token in /t"
+
+
+@pytest.mark.parametrize(
+    ("fails", "is_needed", "consumes"),
+    [
+        ([], False, True),
+        (["wx1"], False, True),
+        (["wx1", "wx2"], False, False),
+        (["wx1", "wx2"], True, True),
+    ],
+)
+def test_it_takes_no_doorbells_while_others_do_all_that_it_cannot(
+    process: Process, fails: list[str], is_needed: bool, consumes: bool
+) -> None:
+    """Where nobody else gets through, somebody has to put requests into their rooms."""
+    for appid in fails:
+        process.fail(REFUSED, appid)
+    process.machine.hear(accounts.Fleet(is_needed=is_needed, others=frozenset()))
+    assert process.machine.may_consume() is consumes
+
+
+def test_an_account_of_others_is_left_to_them(process: Process) -> None:
+    """As far as the last beat told; there is nothing to probe."""
+    process.machine.hear(accounts.Fleet(is_needed=False, others=frozenset({"wx1", "wx9"})))
+    assert process.leaves == "|wx9|"
+    missing = errors.CredentialsMissing("no credentials for wx8", hint="")
+    assert process.fail(missing, "wx8") == ""
+    assert process.leaves == "|wx8|wx9|"
+    process.probe(1000)
+    assert process.wechat.reads == 0
+
+
+def test_a_probe_that_gets_through_ends_it(process: Process) -> None:
+    """Not before its time, and once."""
+    process.fail(REFUSED)
+    process.probe(59)
+    assert process.wechat.reads == 0
+    process.probe(7)
+    assert (process.wechat.reads, process.leaves, process.came_back) == (1, "", 1)
+    assert process.machine.packed() == []
+    process.probe(100)
+    assert process.wechat.reads == 1
+
+
+def test_the_waits_between_probes_grow(process: Process) -> None:
+    """As tenacity has them for this kind of trouble."""
+    process.wechat.failure = NO_NAME
+    process.fail(NO_NAME)
+    lefts = []
+    for _ in range(5):
+        lefts.append(int(process.machine.packed()[0].split(" ")[2]))
+        process.probe(lefts[-1] / 1000 + 0.001)
+    assert process.wechat.reads == 5
+    assert lefts == sorted(lefts)
+    assert lefts[-1] >= 4800
+    assert process.machine.packed()[0].split(" ")[1] != "0", "since when is kept"
+
+
+@pytest.mark.parametrize("probed", [REFUSED, errors.SystemBusy("-1"), errors.QuotaExhausted("x")])
+def test_whoever_hears_wechat_has_a_way_to_it(process: Process, probed: Exception) -> None:
+    """What it said of the account is found out by whoever asks for a session."""
+    process.fail(NO_NAME)
+    process.wechat.failure = probed
+    process.probe(1)
+    assert process.leaves == ""
+
+
+@pytest.mark.parametrize(
+    "probed", [NO_NAME, errors.LostReply("reset"), errors.UnreadableReply("a page of HTML")]
+)
+def test_who_did_not_hear_wechat_stays_back(process: Process, probed: Exception) -> None:
+    """It cannot know whether its address is allowed by now."""
+    process.fail(REFUSED)
+    process.wechat.failure = probed
+    process.probe(66)
+    assert (process.wechat.reads, process.leaves) == (1, "|wx1|")
+    assert process.machine.packed()[0].endswith(" 2 account_blocked 40164 invalid ip")
+
+
+def test_the_row_of_troubles_ends_with_a_call_that_gets_through(process: Process) -> None:
+    """A probe alone does not end it: perhaps only sessions are refused."""
+    for strikes in (1, 2):
+        process.fail(NO_TOKEN)
+        assert process.machine.strikes("wx1") == strikes
+        process.probe(20)
+    process.machine.worked("wx1")
+    assert process.machine.strikes("wx1") == 0
+
+
+def test_a_call_under_way_ends_no_row_of_who_stepped_back(process: Process) -> None:
+    """It began before."""
+    process.fail(NO_TOKEN)
+    process.machine.worked("wx1")
+    assert process.machine.strikes("wx1") == 1
+
+
+def test_a_bug_in_a_probe_keeps_nobody_away(process: Process) -> None:
+    """It is logged, and the next call tells."""
+    process.fail(REFUSED)
+    process.wechat.failure = ValueError("a bug")
+    process.probe(66)
+    assert process.leaves == ""
+
+
+def test_the_log_names_the_machine_and_the_mend() -> None:
+    """When it steps back, and when it comes back; not each time that somebody hears the same."""
+    made = Process()
+    with structlog.testing.capture_logs() as logs:
+        made.fail(REFUSED)
+        made.fail(REFUSED)
+        made.probe(66)
+    made.probes.stop()
+    back, again = logs
+    assert (back["event"], back["machine"], back["appid"]) == ("stepped_back", "host:1:abc", "wx1")
+    assert "whitelist" in back["hint"]
+    assert (again["event"], again["away_seconds"]) == ("came_back", 66.0)
+    assert made.changes == 2, "the next beat does not wait"

@@ -1,0 +1,164 @@
+"""Knows what this worker process alone cannot do, and leaves that to others until it can again.
+
+Its address may be refused, its token file missing, its proxy wrong: then it *steps back* from the
+account, or from all of them where it finds no way to WeChat at all. It claims nothing there and
+reads nothing; `probing` finds out when that is over. Others hear of it with the step that settles,
+and with each beat. Everything here is of one process; the ledger's part is `scripts/machines.lua`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections.abc import Callable, Collection
+
+import structlog
+
+from worker import errors, retry
+from worker.ledger import accounts, claims, hints
+
+log = structlog.get_logger(__name__)
+
+#: The scope of a mark for all accounts.
+ALL = "*"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """One reason to step back; times are of this process's monotonic clock."""
+
+    #: An appid, or ALL.
+    scope: str
+    trouble: retry.Parked
+    since: float
+    #: When it is probed whether the trouble is over.
+    until: float
+
+    def packed(self, now: float) -> str:
+        """As the scripts read it."""
+        age_ms, left_ms = round((now - self.since) * 1000), round(max(0, self.until - now) * 1000)
+        told = f"{self.trouble.strikes} {self.trouble.reason} {errors.in_short(self.trouble.error)}"
+        return f"{self.scope} {age_ms} {left_ms} {told}"
+
+
+class Machine:
+    """One worker process, by its `name` in the ledger; thread-safe.
+
+    `appids` are the accounts it has credentials for. `changed()` is called when it steps back or
+    comes back: the next beat should not wait.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        appids: Collection[str],
+        *,
+        changed: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self._appids = frozenset(appids)
+        self._changed = changed
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._marks: dict[str, Mark] = {}
+        #: How often in a row it stepped back, by scope; a call that gets through ends the row.
+        self._strikes: dict[str, int] = {}
+        #: The accounts that it has no credentials for and others have.
+        self._foreign: frozenset[str] = frozenset()
+        self._is_needed = True
+        #: What the next step in the ledger is told.
+        self.taker = claims.Taker(worker=name)
+
+    def may_consume(self) -> bool:
+        """Whether to take doorbells: not while others do all that this one cannot."""
+        return self._is_needed or not self._is_idle()
+
+    def strikes(self, appid: str) -> int:
+        """How often in a row it has stepped back from this account, or from all."""
+        return max(self._strikes.get(appid, 0), self._strikes.get(ALL, 0))
+
+    def step_back(self, appid: str, trouble: retry.Parked) -> str:
+        """Leave `appid`, or all accounts, to others; returns the mark as the scripts read it.
+
+        Empty for an account without credentials: there is nothing to probe.
+        """
+        with self._lock:
+            now = self._clock()
+            if appid not in self._appids and appid != ALL:
+                self._foreign |= {appid}
+                self._tell_taker()
+                return ""
+            scope = ALL if trouble.is_of_all_accounts else appid
+            mark = self._marks.get(scope)
+            if mark is None or mark.until <= now:
+                since = mark.since if mark else now
+                mark = Mark(scope=scope, trouble=trouble, since=since, until=now + trouble.seconds)
+                self._marks[scope], self._strikes[scope] = mark, trouble.strikes
+                self._tell_taker()
+                self._log(mark)
+                self._changed()
+            return mark.packed(now)
+
+    def come_back(self, scope: str) -> None:
+        """What it could not do for an account, or for all, it can again."""
+        with self._lock:
+            mark = self._marks.pop(scope, None)
+            if mark is None:
+                return
+            self._tell_taker()
+        away = round(self._clock() - mark.since, 1)
+        log.info("came_back", machine=self.name, appid=scope, away_seconds=away)
+        self._changed()
+
+    def worked(self, appid: str) -> None:
+        """WeChat answered a call for this account: the next trouble is the first of its row."""
+        if not self._strikes:
+            return
+        with self._lock:
+            if not {appid, ALL} & self._marks.keys():
+                self._strikes.pop(appid, None)
+                self._strikes.pop(ALL, None)
+
+    def due(self) -> list[Mark]:
+        """The marks whose time is over; while there is no way to WeChat at all, only that one."""
+        with self._lock:
+            now = self._clock()
+            marks = [self._marks[ALL]] if ALL in self._marks else list(self._marks.values())
+            return [mark for mark in marks if mark.until <= now]
+
+    def packed(self) -> list[str]:
+        """All marks, as the scripts read them."""
+        with self._lock:
+            now = self._clock()
+            return [mark.packed(now) for mark in self._marks.values()]
+
+    def hear(self, fleet: accounts.Fleet) -> None:
+        """How the other workers stand."""
+        with self._lock:
+            self._is_needed = fleet.is_needed
+            if self._foreign != fleet.others:
+                self._foreign = fleet.others - self._appids
+                self._tell_taker()
+
+    def _is_idle(self) -> bool:
+        return ALL in self._marks or self._appids <= self._marks.keys()
+
+    def _tell_taker(self) -> None:
+        left = sorted(self._foreign | self._marks.keys())
+        leaves = ALL if ALL in self._marks else f"|{'|'.join(left)}|" if left else ""
+        self.taker = claims.Taker(worker=self.name, leaves=leaves)
+
+    def _log(self, mark: Mark) -> None:
+        trouble = mark.trouble
+        log.warning(
+            "stepped_back",
+            machine=self.name,
+            appid=mark.scope,
+            reason=trouble.reason,
+            error=str(trouble.error),
+            hint=hints.of_machine(trouble.reason, getattr(trouble.error, "errcode", None)),
+            times=trouble.strikes,
+            probe_seconds=round(trouble.seconds, 1),
+        )
