@@ -50,6 +50,8 @@ class Fault:
     #: What the simulator is like, in TOML, and the chances of its faults, by name.
     scenario: str = ""
     chances: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    #: How long a call takes, where that is not the plan's to say.
+    latency_ms: float | None = None
     #: How Valkey writes its append-only file.
     fsync: str = "everysec"
     #: How many worker processes there are.

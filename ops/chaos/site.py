@@ -95,7 +95,8 @@ class Site:
 
     def __enter__(self) -> Site:
         with contextlib.ExitStack() as undo:
-            latency_ms = float(str(self._knobs.pop("latency_ms", 20.0)))
+            planned_ms = float(str(self._knobs.pop("latency_ms", 20.0)))
+            latency_ms = planned_ms if self.fault.latency_ms is None else self.fault.latency_ms
             self.stack = undo.enter_context(
                 stack.Stack(
                     latency_ms=latency_ms,

@@ -102,7 +102,7 @@ ACCOUNT_FIELDS = {
     "on:<agent>": "sessions that agent served",
     "off:<agent>": "ms, when WeChat last said 65415 of that agent, or a reading first missed it",
     "blind": "errcode (or -) and errmsg of why nobody can tell; absent when a reading succeeded",
-    "lie:<agent>": "ms, until when nobody asks an agent of whom a call said 65415 against the list; how often in a row; 1 while one finds out",
+    "lie:<agent>": "ms, until when a 65415 of that agent counts for more than the list; how often in a row; 1 while a call finds out",
     "lied": "ms, when the newest of these was written",
     "empty_since": "ms, since when nobody is online",
 }

@@ -12,19 +12,19 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ops.chaos import fault, site, trial, wire
+from ops.chaos import fault, pacing, site, trial, wire
 from ops.simulator import scenario
 from worker.contract import record
 
 #: Escalations a second, and for how many seconds in each part.
 _RATE, _SECONDS = 10, 60.0
-#: Those whose turn it is may take so much longer beside a bad machine: twice, or so many ms.
-_MOST_RATIO, _MOST_MS = 2.0, 50.0
+#: How long is sent before it counts: what is done only once.
+_WARM_SECONDS = 3.0
 #: How long all machines stay bad, and how long after one is mended somebody may wait, in seconds:
 #: the probe of the longest waits, and a beat.
 _BAD_SECONDS, _PROBE_SECONDS = 20.0, 72.0
-#: Who is there all the time.
-_AGENT = "dora@hbshop"
+#: How many wait while all machines are bad.
+_HELD = 20
 #: How many machines are good.
 _GOOD = 3
 #: A name that this machine does not find while the file `flag` is there.
@@ -113,69 +113,46 @@ class BadMachine(fault.Tool):
 
     def __init__(self, bad: Callable[[], Refused | Token | Nameless]) -> None:
         self._bad = bad()
-        self._sent = 0
 
     def strike(self, at: site.Site) -> None:
         """Good machines alone, a bad one beside three and beside one, all bad, one mended."""
         at.mark()
+        pacer = pacing.Pacer(at)
         good = at.wait_ready(_GOOD)
-        self._pace(at, 3.0)  # what is done only once
-        beside_three = self._p99_ms(at, "alone")
+        pacer.pace(_WARM_SECONDS, _RATE)
+        pacer.wait_over()
+        alone = self._take_part(at, pacer, "alone")
         bad = self._bad.hire(at)
         at.wait_ready(_GOOD + 1)
-        self._compare(at, "beside three", beside_three)
+        pacer.compare("beside three", alone, self._take_part(at, pacer, "beside three"))
         for one in good[1:]:
-            self._dismiss(at, one)
-        self._compare(at, "beside one", beside_three)
+            _dismiss(at, one)
+        pacer.compare("beside one", alone, self._take_part(at, pacer, "beside one"))
         worse = self._bad.hire(at)
         at.wait_ready(3)
-        self._dismiss(at, good[0])
-        self._all_bad(at, mended=bad)
-        self._dismiss(at, worse)
+        _dismiss(at, good[0])
+        self._all_bad(at, pacer, mended=bad)
+        _dismiss(at, worse)
 
-    def _compare(self, at: site.Site, part: str, alone_ms: float) -> None:
-        p99_ms = self._p99_ms(at, part)
-        most = max(_MOST_RATIO * alone_ms, _MOST_MS)
-        if p99_ms > most:
-            at.complain(f"{part}: p99 {p99_ms:.0f} ms, and at most {most:.0f} ms are fine")
+    def _take_part(self, at: site.Site, pacer: pacing.Pacer, part: str) -> pacing.Took:
+        before = len(pacer.calls())
+        ids = pacer.pace(at.scaled(_SECONDS), _RATE)
+        pacer.wait_over()
+        at.notes[f"{part}: create calls for {len(ids)} fans"] = len(pacer.calls()) - before
+        return pacer.took(part, ids)
 
-    def _p99_ms(self, at: site.Site, part: str) -> float:
-        """What a part took from submit to session, 99 of 100 requests; none may have expired."""
-        before = len(at.stack.simulator.book(_CREATE)["calls"])
-        ids = self._pace(at, at.scaled(_SECONDS))
-        calls = len(at.stack.simulator.book(_CREATE)["calls"]) - before
-        took = sorted(_took_ms(at, each) for each in ids)
-        p99 = took[max(0, round(len(took) * 0.99) - 1)]
-        at.notes[f"{part}: p50, p99, longest ms"] = (took[len(took) // 2], p99, took[-1])
-        at.notes[f"{part}: create calls for {len(ids)} fans"] = calls
-        return p99
-
-    def _pace(self, at: site.Site, seconds: float) -> list[str]:
-        """Send escalations at an even pace; the ids, once all of them ended."""
-        ids, started = [], time.monotonic()
-        for number in range(max(1, round(seconds * _RATE))):
-            time.sleep(max(0.0, started + number / _RATE - time.monotonic()))
-            ids.append(self._send(at))
-        trial.poll(lambda: not at.count_live(), seconds=60, what="all of a part end")
-        return ids
-
-    def _send(self, at: site.Site) -> str:
-        self._sent += 1
-        fan = {"openid": trial.openid(self._sent), "appid": trial.APPID, "kf_account": _AGENT}
-        return at.send({**fan, "lane": "escalation"})
-
-    def _all_bad(self, at: site.Site, mended: site.Staff) -> None:
+    def _all_bad(self, at: site.Site, pacer: pacing.Pacer, mended: site.Staff) -> None:
         """The account is held, nobody is called for; once one is mended all go on."""
-        ids = [self._send(at) for _ in range(20)]
+        before = len(pacer.calls())
+        ids = [pacer.send() for _ in range(_HELD)]
         trial.poll(
             lambda: at.stack.count(record.Status.WAITING) == len(ids),
             seconds=30,
             what="the account is held, and all wait",
         )
-        before = len(at.stack.simulator.book(_CREATE)["calls"])
         time.sleep(at.scaled(_BAD_SECONDS))
-        at.notes["all bad: create calls of 20 fans"] = (
-            len(at.stack.simulator.book(_CREATE)["calls"]) - before
+        at.notes[f"all bad: create calls that came through for {_HELD} fans"] = (
+            len(pacer.calls()) - before
         )
         if at.stack.count(record.Status.WAITING) < len(ids):
             at.complain("somebody went on although all machines are bad")
@@ -183,21 +160,12 @@ class BadMachine(fault.Tool):
         self._bad.mend(mended)
         trial.poll(lambda: not at.count_live(), seconds=_PROBE_SECONDS, what="all go on", every=0.1)
         at.notes["one mended: all served after seconds"] = round(time.monotonic() - since, 1)
-
-    def _dismiss(self, at: site.Site, one: site.Staff) -> None:
-        one.worker.child.stop()
-        at.dismiss(one)
+        pacer.took("held", ids)
 
 
-_CREATE = "/customservice/kfsession/create"
-
-
-def _took_ms(at: site.Site, request_id: str) -> float:
-    one = at.stack.reader.get(request_id)
-    if one is None or one.status is not record.Status.CREATED or one.finished_at is None:
-        at.complain(f"{request_id} is {one and (one.status, one.reason)}")
-        return float("inf")
-    return round((one.finished_at - one.submitted_at).total_seconds() * 1000)
+def _dismiss(at: site.Site, one: site.Staff) -> None:
+    one.worker.child.stop()
+    at.dismiss(one)
 
 
 def _row(name: str, what: str, bad: Callable[[], Any]) -> fault.Fault:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from ops.chaos.faults import machines, messages, producers, server, together, wechat, workers
+from ops.chaos.faults import (
+    agents,
+    machines,
+    messages,
+    producers,
+    server,
+    together,
+    wechat,
+    workers,
+)
 
 _ALL = (
     *workers.FAULTS,
     *machines.FAULTS,
+    *agents.FAULTS,
     *server.FAULTS,
     *messages.FAULTS,
     *wechat.FAULTS,

@@ -95,7 +95,7 @@ class Account:
         came = len(set(sessions) - set(self.sessions))
         for agent in set(self.sessions) - set(sessions):
             self.offline.setdefault(agent, began_at)
-            self.lied.discard(agent)
+        self.lied &= set(sessions)
         for agent in sessions:
             if self.offline.get(agent, began_at) < began_at:
                 del self.offline[agent]

@@ -499,3 +499,148 @@ def test_a_name_that_may_be_wrong_is_asked_by_one_at_a_time(stage: stages.Stage)
     assert stage.take(stage.submit("oB").id).claim is None
     stage.settle(first, "failed", reason="invalid_agent")
     assert stage.claim(stage.submit("oC").id).calling == AGENT
+
+
+# -- agents who are online by the list, and 65415 by the call ----------------------------------
+
+
+def lie(stage: stages.Stage, *names: str) -> None:
+    """A request whose ladder leads over all of these, in vain."""
+    first, *fallbacks = names
+    claim = stage.claim(stage.submit("oLIE", kf_account=first, fallbacks=fallbacks).id)
+    visited: list[str] = []
+    while claim.calling:
+        visited.append(claim.calling)
+        claim = stage.ledger.find_next(
+            claim, stages.progress(claim), out=(), offline=claim.calling, visited=visited
+        )
+    assert visited == list(names)
+    assert claim.held_for == "agent_offline"
+    stage.settle(claim, "waiting", reason="agent_offline", wait_seconds=5, strikes=1)
+
+
+def asked(stage: stages.Stage, openid: str, *names: str) -> str | None:
+    """Whom the next request of this ladder would ask first; it gives its claim back."""
+    first, *fallbacks = names
+    taken = stage.take(stage.submit(openid, kf_account=first, fallbacks=fallbacks).id).claim
+    if taken is None:
+        return None
+    stage.settle(taken, "failed", reason="invalid_openid")
+    return taken.calling
+
+
+def test_a_walk_asks_each_agent_once_whatever_readings_say_meanwhile(stage: stages.Stage) -> None:
+    """A reading in the middle of it wipes nothing: it ends."""
+    stage.observe(dict.fromkeys([A, B, C], 0))
+    claim = stage.claim(stage.submit(kf_account=A, fallbacks=[B, C]).id)
+    visited: list[str] = []
+    while claim.calling:
+        visited.append(claim.calling)
+        stage.pass_seconds(30)
+        stage.observe(dict.fromkeys([A, B, C], 0))
+        claim = stage.ledger.find_next(
+            claim, stages.progress(claim), out=(), offline=claim.calling, visited=visited
+        )
+    assert visited == [A, B, C]
+    assert claim.held_for == "agent_offline"
+
+
+def test_what_a_call_said_outlives_the_next_readings(stage: stages.Stage) -> None:
+    """So that others do not repeat it: ten seconds, then a minute."""
+    stage.observe(dict.fromkeys([A, B], 0))
+    claim = stage.claim(stage.submit("oX", kf_account=A, fallbacks=[B]).id)
+    claim = stage.find_next(claim, offline=A)
+    assert claim.calling == B
+    stage.settle(claim, "created", served_by=B)
+    for seconds, expected in ((4, B), (5, B), (3, A)):
+        stage.pass_seconds(seconds)
+        stage.observe(dict.fromkeys([A, B], 0))
+        assert asked(stage, f"o{seconds}{expected[0]}", A, B) == expected
+
+
+def test_a_suspect_is_asked_by_one_request_at_a_time(stage: stages.Stage) -> None:
+    """The others go past it meanwhile; its second lie counts for a minute."""
+    stage.observe(dict.fromkeys([A, B], 0))
+    first = stage.claim(stage.submit("o1", kf_account=A, fallbacks=[B]).id)
+    stage.settle(stage.find_next(first, offline=A), "created", served_by=B)
+    stage.pass_seconds(11)
+    stage.observe(dict.fromkeys([A, B], 0))
+    probing = stage.claim(stage.submit("o2", kf_account=A, fallbacks=[B]).id)
+    assert probing.calling == A
+    assert asked(stage, "o3", A, B) == B
+    assert stage.find_next(probing, offline=A).calling == B
+    stage.pass_seconds(50)
+    stage.observe(dict.fromkeys([A, B], 0))
+    assert asked(stage, "o4", A, B) == B
+    stage.pass_seconds(11)
+    stage.observe(dict.fromkeys([A, B], 0))
+    assert asked(stage, "o5", A, B) == A
+
+
+def test_no_request_asks_two_suspects(stage: stages.Stage) -> None:
+    """A walk over many of them would begin again once they are all due."""
+    stage.observe(dict.fromkeys([A, B, C], 0))
+    lie(stage, A, B)
+    stage.pass_seconds(11)
+    stage.observe(dict.fromkeys([A, B, C], 0))
+    claim = stage.claim(stage.submit("oY", kf_account=A, fallbacks=[B, C]).id)
+    assert claim.calling == A
+    claim = stage.ledger.find_next(claim, stages.progress(claim), out=(), offline=A, visited=[A])
+    assert claim.calling == C
+
+
+def test_any_asks_suspects_last(stage: stages.Stage) -> None:
+    """However much room they have."""
+    stage.announce({"": 9})
+    stage.observe({A: 0, B: 8})
+    claim = stage.claim(stage.submit("oX", kf_account="any").id)
+    assert claim.calling == A
+    stage.settle(stage.find_next(claim, offline=A), "created", served_by=B)
+    stage.pass_seconds(11)
+    stage.observe({A: 0, B: 5})
+    assert stage.claim(stage.submit("oY", kf_account="any").id).calling == B
+
+
+@pytest.mark.parametrize("how", ["a session", "the list agrees", "it serves fewer"])
+def test_a_suspect_is_one_no_more_when(stage: stages.Stage, how: str) -> None:
+    """There is a reason to believe the list again."""
+    stage.observe({A: 2, B: 0})
+    claim = stage.claim(stage.submit("oX", kf_account=A, fallbacks=[B]).id)
+    stage.settle(stage.find_next(claim, offline=A), "created", served_by=B)
+    if how == "a session":
+        stage.pass_seconds(11)
+        stage.observe({A: 2, B: 0})
+        stage.settle(stage.claim(stage.submit("oY", kf_account=A).id), "created", served_by=A)
+    elif how == "the list agrees":
+        stage.pass_seconds(2)
+        stage.observe({B: 0})
+        stage.pass_seconds(2)
+        stage.observe({A: 2, B: 0})
+    else:
+        stage.pass_seconds(2)
+        stage.observe({A: 1, B: 0})
+    assert not any(each.startswith("lie:") for each in stage.account())
+    assert asked(stage, "oZ", A, B) == A
+
+
+def test_nobody_new_is_asked_after_the_deadline(stage: stages.Stage) -> None:
+    """By the server's clock, and by the deadline that a join may have moved."""
+    stage.observe(dict.fromkeys([A, B], 0))
+    fields = {"kf_account": A, "fallbacks": [B]}
+    claim = stage.claim(stage.submit("oX", ttl_seconds=5, **fields).id)
+    stage.submit("oX", ttl_seconds=20, **fields)
+    stage.pass_seconds(6)
+    stage.observe(dict.fromkeys([A, B], 0))
+    again = stage.find_next(claim, offline=A)
+    assert (again.is_over, again.calling) == (False, B)
+    stage.pass_seconds(20)
+    last = stage.ledger.find_next(again, stages.progress(again), out=(), offline=B, visited=[A, B])
+    assert (last.is_over, last.calling) == (True, None)
+
+
+def test_the_names_of_all_agents_put_nobody_offline_who_is_online(stage: stages.Stage) -> None:
+    """Else the fans of a healthy agent would wait for a reading once in a while."""
+    stage.observe({A: 0})
+    stage.ledger.accounts.name(APPID, [A, B], [])
+    assert f"off:{A}" not in stage.account()
+    assert f"off:{B}" in stage.account()

@@ -3,9 +3,9 @@
 
 -- Where nobody can tell who is online, an agent found offline is left in peace for so long.
 local MARK_MS = 60 * 1000
--- An agent whom the list calls online and a call did not is left in peace for so long: the first time, and from then on.
--- Until a call succeeds, or the list agrees, it is a suspect: one request at a time asks it, which has so long for it,
--- and none asks two of them.
+-- An agent whom the list calls online and a call did not is left in peace for so long, whatever later readings say: the
+-- first time, and from then on. Until a call succeeds, or the list agrees with the call, it is a suspect: one request
+-- at a time asks it, which has so long for it, and none asks two of them.
 local FIRST_LIE_MS, LIE_MS, SUSPECT_MS = 10 * 1000, 60 * 1000, 15 * 1000
 
 -- What a request waits for, nearest to release first; what only a reading could tell, and who may not
@@ -19,8 +19,8 @@ local function asks_before(rec)
   return redis.call('HGET', door_key(room_of(rec)), 'ahead') == rec.id and rec.updated_at or 0
 end
 
--- `lie:<agent>` is "<until> <times> <is_asked>": until when nobody asks it, how often in a row a call contradicted the
--- list, and 1 while a request finds out whether that still holds.
+-- `lie:<agent>` is "<until> <times> <is_asked>": until when the list is not believed, how often in a row a call
+-- contradicted it, and 1 while a request finds out whether that still holds.
 local function lie_field(kf_account) return 'lie:' .. kf_account end
 local function read_lie(lie)
   local until_ms, times, is_asked = string.match(lie or '', '^(%d+) (%d+) (%d)$')
@@ -37,7 +37,8 @@ local function note_offline(account, kf_account)
   local v = redis.call('HMGET', account.key, 'on:' .. kf_account, lie_field(kf_account))
   redis.call('HSET', account.key, 'off:' .. kf_account, NOW)
   local until_ms, times, is_asked = read_lie(v[2])
-  if not (v[1] and account.is_fresh) or (until_ms > NOW and not is_asked) then return end
+  local is_against_list = v[1] and account.is_fresh
+  if not is_against_list or (until_ms > NOW and not is_asked) then return end
   write_lie(account, kf_account, NOW + (times == 0 and FIRST_LIE_MS or LIE_MS), times + 1, 0)
 end
 

@@ -4,7 +4,8 @@ local appid, n = ARGV[2], tonumber(ARGV[3])
 local key, is_known = account_key(appid), {}
 for i = 4, #ARGV do
   is_known[ARGV[i]] = true
-  if i < 4 + n then redis.call('HSETNX', key, 'off:' .. ARGV[i], 0) end
+  local may_be_away = i < 4 + n and redis.call('HEXISTS', key, 'on:' .. ARGV[i]) == 0
+  if may_be_away then redis.call('HSETNX', key, 'off:' .. ARGV[i], 0) end
 end
 for _, field in ipairs(redis.call('HKEYS', key)) do
   local name = string.match(field, '^off:(.*)')

@@ -13,11 +13,11 @@ if began < account.began then return 0 end
 local key, fields, known = account.key, redis.call('HGETALL', account.key), {}
 for i = 1, #fields, 2 do known[fields[i]] = fields[i + 1] end
 
-local names, came = {}, 0
+local names, is_online, came = {}, {}, 0
 for i = FIRST, #ARGV, 2 do
   local kf_account = ARGV[i]
   local before = tonumber(known['on:' .. kf_account])
-  names[#names + 1] = kf_account
+  names[#names + 1], is_online[kf_account] = kf_account, true
   -- It was said to be offline by a call, and serves fewer now: perhaps it takes fans again.
   if known['lie:' .. kf_account] and before and tonumber(ARGV[i + 1]) < before then
     redis.call('HDEL', key, 'lie:' .. kf_account)
@@ -29,10 +29,12 @@ for i = FIRST, #ARGV, 2 do
   forget_seen(account, kf_account, began)
 end
 for name in pairs(known) do
-  local gone = string.match(name, '^on:(.*)')
-  if gone then
-    redis.call('HDEL', key, name, 'lie:' .. gone)
-    redis.call('HSETNX', key, 'off:' .. gone, began)
+  local kind, kf_account = string.match(name, '^(%w+):(.*)')
+  if kind == 'on' then -- it is online no more
+    redis.call('HDEL', key, name)
+    redis.call('HSETNX', key, 'off:' .. kf_account, began)
+  elseif kind == 'lie' and not is_online[kf_account] then -- the list agrees with the call
+    redis.call('HDEL', key, name)
   end
 end
 
