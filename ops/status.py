@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -27,6 +27,10 @@ _TROUBLE = {
     ): "failed because WeChat cannot read our calls",
     (record.Status.FAILED, record.Reason.UNKNOWN_ERRCODE): "failed with a code we do not know",
 }
+
+
+#: How often in a row a machine must have found no way to WeChat before a person has to look.
+_TIMES_OF_TROUBLE = 3
 
 
 def status(
@@ -53,7 +57,7 @@ def look(reads: reader.Reader, now: datetime.datetime) -> dict[str, Any]:
     counts = reads.counts()
     seen: dict[str, Any] = {
         "states": {each.value: _state(reads, each, counts[each], now) for each in record.Status},
-        "workers": [_worker(name, about, now) for name, about in reads.workers().items()],
+        "workers": _workers(reads, now),
         "accounts": reads.accounts(),
         "gates": [_gate(each) for each in reads.known(reads.accounts())],
         "dead": reads.dead(),
@@ -76,7 +80,16 @@ def _state(
     }
 
 
-def _worker(name: str, about: Mapping[str, Any], now: datetime.datetime) -> dict[str, Any]:
+def _workers(reads: reader.Reader, now: datetime.datetime) -> list[dict[str, Any]]:
+    back = reads.stepped_back()
+    return [
+        _worker(name, about, back.get(name, []), now) for name, about in reads.workers().items()
+    ]
+
+
+def _worker(
+    name: str, about: Mapping[str, Any], back: Sequence[reader.Mark], now: datetime.datetime
+) -> dict[str, Any]:
     age = now.timestamp() - about["at"] / 1000
     return {
         "name": name,
@@ -84,6 +97,7 @@ def _worker(name: str, about: Mapping[str, Any], now: datetime.datetime) -> dict
         "version": about.get("version"),
         "slots": about.get("slots"),
         "seen_seconds_ago": round(max(0.0, age), 1),
+        "stepped_back": [each.as_json() for each in back],
     }
 
 
@@ -119,12 +133,32 @@ def _needs_person(seen: Mapping[str, Any]) -> list[str]:
         for each in seen["gates"]
         if each["presence_blind"]
     ]
+    for each in seen["workers"]:
+        found += [_said_of_mark(each["name"], mark) for mark in _lasting(each)]
     live = sum(states[each]["count"] for each in record.Status if not each.is_final)
     if live and not any(each["is_alive"] for each in seen["workers"]):
         found.append(f"no worker is alive, and {live} requests need one")
     if seen["dead"]:
         found.append(f"{seen['dead']} broker entries were refused and lie on the dead list")
     return found
+
+
+def _lasting(worker: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What a living worker stepped back for, but for a line that broke a moment ago."""
+    return [
+        mark
+        for mark in worker["stepped_back"]
+        if worker["is_alive"]
+        and (mark["reason"] != record.Reason.TRANSIENT or mark["times"] >= _TIMES_OF_TROUBLE)
+    ]
+
+
+def _said_of_mark(name: str, mark: Mapping[str, Any]) -> str:
+    code = "" if mark["errcode"] is None else f"{mark['errcode']} "
+    return (
+        f"machine {name} stepped back from {mark['appid'] or 'all accounts'} since {mark['since']}:"
+        f" {code}{mark['errmsg']}; {mark['hint']}"
+    )
 
 
 def _print(seen: Mapping[str, Any]) -> None:
@@ -161,6 +195,13 @@ def _print(seen: Mapping[str, Any]) -> None:
         "workers": None if seen["workers"] else "none",
         "accounts": ", ".join(seen["accounts"]) or "none announced by a worker yet",
         "held": "\n".join(filter(None, map(_said_of_gate, seen["gates"]))) or None,
+        "stepped back": "\n".join(
+            _said_of_mark(each["name"], mark)
+            for each in seen["workers"]
+            for mark in each["stepped_back"]
+            if each["is_alive"]
+        )
+        or None,
         "dead entries": seen["dead"],
         **seen["oddities"],
         "needs a person": "\n".join(seen["needs_person"]) or None,

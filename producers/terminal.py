@@ -9,7 +9,8 @@ import datetime
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,7 +18,6 @@ import typer
 from producers import moments
 
 if TYPE_CHECKING:
-    import rich.console
     import rich.table
 
 #: How a process ends whose reader went away: 128 + SIGPIPE, as shells say it.
@@ -39,12 +39,18 @@ def say(text: str) -> None:
 
 
 def emit(values: Mapping[str, Any]) -> None:
-    """One JSON object on a line of its own."""
+    """One JSON object on a line of its own; what would steer a terminal is escaped in it."""
     encoding = (sys.stdout.encoding or "").lower().replace("-", "")
-    write(json.dumps(values, ensure_ascii=encoding != "utf8") + "\n")
+    text = json.dumps(values, ensure_ascii=encoding != "utf8")
+    _write(_replaced(text, lambda each: json.dumps(each)[1:-1]) + "\n")
 
 
-def write(text: str) -> None:
+def line(text: str) -> None:
+    """A line of data for a person."""
+    _write(printable(text) + "\n")
+
+
+def _write(text: str) -> None:
     """Text on stdout; a reader that went away ends the command quietly."""
     try:
         sys.stdout.write(text)
@@ -59,15 +65,15 @@ def forget_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def show(*parts: rich.console.RenderableType) -> None:
-    """Tables and lines for a person, on stdout."""
+def show(*parts: rich.table.Table) -> None:
+    """Tables for a person, on stdout."""
     import rich.console
 
     console = rich.console.Console(file=sys.stdout, highlight=False)
     with console.capture() as captured:
         for part in parts:
             console.print(part)
-    write(captured.get())
+    _write(captured.get())
 
 
 def table(
@@ -81,7 +87,7 @@ def table(
     made = rich.table.Table(
         *(rich.table.Column(name, overflow="fold") for name in columns),
         box=rich.box.SIMPLE_HEAD,
-        title=title,
+        title=rich.text.Text(printable(title)) if title else None,
         title_justify="left",
         show_header=any(columns),
         pad_edge=False,
@@ -93,7 +99,21 @@ def table(
 
 def printable(text: str) -> str:
     """`text` without what would steer a terminal; line ends stay."""
-    return "".join(each if each.isprintable() or each == "\n" else "�" for each in text)
+    return _replaced(text, lambda each: each if each == "\n" else "�")
+
+
+def _replaced(text: str, replace: Callable[[str], str]) -> str:
+    """`text` with another text for each character that would steer a terminal.
+
+    Those are all that Unicode calls no graphic character, but for its spaces: controls, also of the
+    upper half (C1), what turns the direction of writing, and what nobody sees.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() or unicodedata.category(each) == "Zs" else replace(each)
+        for each in text
+    )
 
 
 def ago(moment: datetime.datetime) -> str:

@@ -33,6 +33,14 @@ MAX_DEPTH = request.MAX_METADATA_DEPTH + 1
 
 _ARGUMENT_NAMES = {broker.DELIVER: "ids", broker.SUBMIT: "request"}
 
+#: What a message embeds that follows its result, by the words of Celery's users.
+_WAITS_FOR_RESULT = {
+    "callbacks": "link",
+    "errbacks": "link_error",
+    "chain": "chain",
+    "chord": "chord",
+}
+
 _ID = re.compile(r"[0-9a-z]{1,64}")
 _TASK_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
@@ -50,9 +58,10 @@ def check(raw: bytes, queue: str) -> bytes:
         entry = _object(json.loads(raw[: MAX_ENTRY_BYTES + 1]), "entry")
         headers = _object(entry.get("headers"), "headers")
         task, task_id = _task(headers.get("task")), headers.get("id")
-        args, kwargs = _arguments(entry)
+        args, kwargs, embed = _arguments(entry)
         if headers.get("eta") is not None:
             raise Refused("carries an eta or countdown: submit when it is time")
+        _check_nobody_waits(headers, embed)
         expires = _expires(headers.get("expires"))
     except RecursionError:
         raise Refused("nested too deep to be read") from None
@@ -79,8 +88,20 @@ def _object(value: Any, what: str) -> dict[str, Any]:
     return value
 
 
-def _arguments(entry: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-    """The task's arguments out of the body of a Celery message, protocol 2."""
+def _check_nobody_waits(headers: dict[str, Any], embed: dict[str, Any]) -> None:
+    """Refuse what goes on once the task has a result: it never has one."""
+    found = [word for name, word in _WAITS_FOR_RESULT.items() if embed.get(name)]
+    if headers.get("group") is not None:
+        found.append("group")
+    if found:
+        raise Refused(
+            f"carries a {' and a '.join(found)}, which would wait for ever: the task has no result;"
+            " send it alone, and read the record or the events"
+        )
+
+
+def _arguments(entry: dict[str, Any]) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
+    """The task's arguments, and what is to follow it, of a Celery message, protocol 2."""
     properties = _object(entry.get("properties"), "properties")
     body = entry.get("body")
     if not isinstance(body, str):
@@ -93,10 +114,10 @@ def _arguments(entry: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         raise Refused("body is no JSON") from None
     if not isinstance(content, list) or len(content) != 3:
         raise Refused("body is not [args, kwargs, embed]: Celery's protocol 2 is asked for")
-    args, kwargs, _ = content
+    args, kwargs, embed = content
     if not isinstance(args, list):
         raise Refused("args is no list")
-    return args, _object(kwargs, "kwargs")
+    return args, _object(kwargs, "kwargs"), embed if isinstance(embed, dict) else {}
 
 
 def _decoded(body: str) -> str:

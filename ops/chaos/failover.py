@@ -240,7 +240,7 @@ def _judge(shop: _Shop, accepted: dict[int, str], given: argparse.Namespace, lon
     untrue = [
         one.id
         for one in ended.values()
-        if one is not None and one.status.is_success and served.get(one.openid) != one.served_by
+        if one is not None and one.is_success and served.get(one.openid) != one.served_by
     ]
     summary = shop.wechat.summary()
     doubled = len(summary["fans_given_to_two_agents"])

@@ -37,7 +37,7 @@ def tell(chosen: plan.Plan, judged: verdict.Verdict) -> None:
         ]
     if judged.routed is not None:
         facts.append(_routed(judged.routed))
-    terminal.write("\n".join([*facts, f"seed {chosen.seed}", "", ""]))
+    terminal.line("\n".join([*facts, f"seed {chosen.seed}", ""]))
     for each in judged.differences:
         terminal.say(f"not as planned: {each}")
 
@@ -83,7 +83,7 @@ def say_next(chosen: plan.Plan, redis_url: str | None) -> None:
         head = "Next:"
     width = max(len(each) for each in following)
     lines = [f"  {line:{width}}  # {why}" for line, why in following.items()]
-    terminal.write("\n".join([head, *lines, ""]))
+    terminal.line("\n".join([head, *lines]))
 
 
 def _program() -> str:

@@ -30,8 +30,8 @@ class Kind(enum.Enum):
 class Outcome:
     """What a request must end as."""
 
-    status: record.Status
-    reason: record.Reason | None = None
+    status: str
+    reason: str | None = None
 
     def __str__(self) -> str:
         return f"{self.status} ({self.reason})" if self.reason else str(self.status)

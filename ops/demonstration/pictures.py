@@ -17,8 +17,8 @@ class Event:
 
     at: float
     fan: plan.Fan
-    status: record.Status
-    reason: record.Reason | None
+    status: str
+    reason: str | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

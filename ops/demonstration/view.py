@@ -147,7 +147,7 @@ def _events(seen: pictures.Picture) -> rich.table.Table:
             event.fan.kind.value,
             rich.text.Text(
                 f"{event.status} ({event.reason})" if event.reason else event.status,
-                _STYLES[event.status],
+                _STYLES[record.Status(event.status)],
             ),
         )
     return made

@@ -145,4 +145,4 @@ def _print(one: producer.Change, json: bool) -> None:
     if terminal.is_json(json):
         terminal.emit(dataclasses.asdict(one))
     else:
-        terminal.write(f"{one.id}  {one.result}{f' ({one.detail})' if one.detail else ''}\n")
+        terminal.line(f"{one.id}  {one.result}{f' ({one.detail})' if one.detail else ''}")

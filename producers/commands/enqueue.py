@@ -74,7 +74,7 @@ def _print_receipt(receipt: receipts.Receipt, json: bool) -> None:
     if terminal.is_json(json):
         terminal.emit(dataclasses.asdict(receipt))
     else:
-        terminal.show(f"{receipt.id}  {receipt.status}  ({receipt.how})")
+        terminal.line(f"{receipt.id}  {receipt.status}  ({receipt.how})")
 
 
 def _wait(producing: producer.SessionProducer, request_id: str, seconds: float, json: bool) -> None:
@@ -84,5 +84,5 @@ def _wait(producing: producer.SessionProducer, request_id: str, seconds: float, 
     show.print_record(one, json)
     if not one.final:
         raise typer.Exit(NOT_OVER)
-    if not one.status.is_success:
+    if not one.is_success:
         raise typer.Exit(ENDED_OTHERWISE)

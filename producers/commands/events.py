@@ -32,7 +32,7 @@ def events(
             else:
                 at = one.at.astimezone().strftime("%m-%d %H:%M:%S")
                 reason = f" ({one.reason})" if one.reason else ""
-                terminal.write(f"{at}  {one.id}  {one.status}{reason}\n")
+                terminal.line(f"{at}  {one.id}  {one.status}{reason}")
 
 
 def _start(since: str | None) -> str | datetime.datetime | None:

@@ -47,4 +47,4 @@ def _print(gate: producer.Gate, json: bool) -> None:
         return
     already = "" if gate.has_changed else "already "
     stands = "paused" if gate.is_paused else "running"
-    terminal.show(f"{gate.kf_account or 'all agents'} of {gate.appid}: {already}{stands}")
+    terminal.line(f"{gate.kf_account or 'all agents'} of {gate.appid}: {already}{stands}")

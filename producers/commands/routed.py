@@ -135,7 +135,9 @@ def print_plan(appid: str, planned: plan.Plan, json: bool) -> None:
     terminal.show(
         terminal.table("fan", "goes to", "has waited since", rows=rows),
         _agents(planned.places, {}),
-        f"{len(planned.chosen)} would be routed, {planned.count - len(planned.chosen)} left",
+    )
+    terminal.line(
+        f"{len(planned.chosen)} would be routed, {planned.count - len(planned.chosen)} left"
     )
 
 
@@ -182,9 +184,7 @@ def _agent(summary: run.Summary, name: str) -> dict[str, Any]:
     }
 
 
-def _agents(
-    places: Mapping[str, plan.Place], routed: Mapping[str, int]
-) -> rich.console.RenderableType:
+def _agents(places: Mapping[str, plan.Place], routed: Mapping[str, int]) -> rich.table.Table:
     rows = [
         (
             name,

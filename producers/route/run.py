@@ -205,4 +205,4 @@ class Router:
         self._on_change(self.summary())
 
     def _routed(self) -> int:
-        return sum(size for status, size in self._tally.ended.items() if status.is_success)
+        return sum(size for status, size in self._tally.ended.items() if status in record.SERVED)

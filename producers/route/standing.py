@@ -50,7 +50,7 @@ def why_not(newest: record.Record | None, now: datetime.datetime) -> Why | None:
         return Why.LIVE_REQUEST
     if now - (newest.finished_at or newest.updated_at) >= REST:
         return None
-    if newest.status.is_success:
+    if newest.is_success:
         return Why.SERVED_RECENTLY
     is_failed = newest.status is record.Status.FAILED
     return Why.FAILED_RECENTLY if is_failed else Why.ENDED_RECENTLY

@@ -23,7 +23,7 @@ class Tally:
         #: Every fan this run submitted.
         self.openids: set[str] = set()
         #: Requests by how they ended.
-        self.ended: collections.Counter[record.Status] = collections.Counter()
+        self.ended: collections.Counter[str] = collections.Counter()
         #: How many fans each agent got.
         self.routed: collections.Counter[str] = collections.Counter()
 
@@ -65,5 +65,5 @@ class Tally:
         del self._ids[openid]
         self._seen.pop(one.id, None)
         self.ended[one.status] += 1
-        if one.status.is_success and one.served_by:
+        if one.is_success and one.served_by:
             self.routed[one.served_by] += 1

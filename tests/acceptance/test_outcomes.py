@@ -122,7 +122,7 @@ def test_a_request_ends_as_wechats_answer_says(
     calls = shop.creates(one.openid)
     assert len(calls) <= case.most_calls
     assert one.api_calls == len(calls)
-    assert (one.hint is None) is one.status.is_success
+    assert (one.hint is None) is one.is_success
 
 
 def test_a_busy_wechat_costs_as_many_calls_as_it_is_busy(

@@ -101,12 +101,14 @@ def test_a_bad_request_lies_on_the_dead_list_with_its_error(shop: processes.Depl
         wish(shop, 1, args=[misspelled]),
         wish(shop, 2, args=[swapped]),
         wish(shop, 3, countdown=3600),
+        wish(shop, 4, link={"task": "tell_me", "args": []}),
     )
-    trial.poll(lambda: len(shop.dead()) == 3, seconds=30, what="three dead entries")
+    trial.poll(lambda: len(shop.dead()) == 4, seconds=30, what="four dead entries")
     errors = "\n".join(entry["error"] for entry in shop.dead())
     assert "did you mean kf_account?" in errors
     assert "did you swap KF_ACCOUNT and OPENID?" in errors
     assert "eta" in errors
+    assert "carries a link" in errors
     assert json.dumps(misspelled) in [entry["entry"] for entry in shop.dead()]
     books.check_books(shop, requests=0)
 

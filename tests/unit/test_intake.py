@@ -159,6 +159,11 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "an empty id": (entry(headers__id=""), "headers.id is no task id"),
     "an endless id": (entry(headers__id="x" * 129), "headers.id is no task id"),
     "a far ETA": (entry(headers__eta="2999-01-01T00:00:00+00:00"), "carries an eta"),
+    "a link": (entry(body=body_of(embed={"callbacks": [{"task": "x"}]})), "carries a link,"),
+    "a link_error": (entry(body=body_of(embed={"errbacks": 7})), "carries a link_error,"),
+    "a chain": (entry(body=body_of(embed={"chain": [{"task": "x"}]})), "carries a chain,"),
+    "a chord": (entry(body=body_of(embed={"chord": {"task": "x"}})), "carries a chord,"),
+    "a group": (entry(headers__group="g"), "carries a group, which would wait for ever"),
     "an ETA that is nonsense": (entry(headers__eta=[]), "carries an eta"),
     "expires a number": (entry(headers__expires=60), "expires is no ISO 8601 time"),
     "expires nonsense": (entry(headers__expires="soon"), "expires is no ISO 8601 time"),
@@ -210,7 +215,6 @@ ACCEPTED: dict[str, Any] = {
     "a bad timelimit": entry(headers__timelimit="soon"),
     "timelimit null": entry(headers__timelimit=None),
     "retries nonsense": entry(headers__retries="x"),
-    "a chain in embed": entry(body=body_of(embed={"chain": [{"task": "x"}], "callbacks": 7})),
     "embed null": entry(body=base64.b64encode(json.dumps([IDS, {}, None]).encode()).decode()),
     "content type of a pickle": entry(content_type="application/x-python-serialize"),
     "content type null": entry(content_type=None),
@@ -218,7 +222,11 @@ ACCEPTED: dict[str, Any] = {
     "compressed, it says": entry(headers__compression="application/x-gzip"),
     "a reply wanted": entry(properties__reply_to="x"),
     "a priority of nonsense": entry(properties__priority={"a": 1}),
-    "a group": entry(headers__group="g", headers__root_id=[]),
+    "a root id that is a list": entry(headers__root_id=[]),
+    "nothing to follow": entry(
+        body=body_of(embed={"callbacks": None, "errbacks": [], "chain": None, "chord": None}),
+        headers__group=None,
+    ),
     "plain body": entry(body=json.dumps([IDS, {}, {}]), properties__body_encoding=None),
     "expired": entry(headers__expires="2001-01-01T00:00:00+00:00"),
     "expires without a zone": entry(headers__expires="2031-01-01T00:00:00"),
@@ -322,7 +330,6 @@ def sent(**options: Any) -> bytes:
         {"headers": {"x-trace": "1"}},
         {"expires": 60},
         {"expires": datetime.datetime(2040, 1, 1, tzinfo=datetime.UTC)},
-        {"link": celery.signature("other")},
         {"compression": None},
         {"time_limit": 5, "soft_time_limit": 4},
         {"retries": 3},
@@ -354,6 +361,22 @@ def test_a_countdown_is_refused(more: dict[str, Any]) -> None:
     """It would sit in worker memory and in `unacked`."""
     with pytest.raises(intake.Refused, match="submit when it is time"):
         intake.check(sent(name=broker.DELIVER, args=[["0abc"]], **more), QUEUE)
+
+
+@pytest.mark.parametrize(
+    ("more", "what"),
+    [
+        ({"link": celery.signature("other")}, "link"),
+        ({"link_error": celery.signature("other")}, "link_error"),
+        ({"chain": [celery.signature("other")]}, "chain"),
+        ({"chord": celery.signature("other")}, "chord"),
+        ({"group_id": "g"}, "group"),
+    ],
+)
+def test_what_waits_for_a_result_is_refused(more: dict[str, Any], what: str) -> None:
+    """There is none, so whoever waits would wait for ever."""
+    with pytest.raises(intake.Refused, match=f"carries a {what}, .* read the record"):
+        intake.check(sent(name=broker.SUBMIT, args=[WISH], **more), QUEUE)
 
 
 # -- anything at all -------------------------------------------------------------------------

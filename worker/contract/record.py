@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import pydantic
 
@@ -41,12 +41,9 @@ class Status(StrEnum):
         """Whether the outcome is written; only `retry` changes it after that."""
         return self in FINAL
 
-    @property
-    def is_success(self) -> bool:
-        """Whether the fan has an agent."""
-        return self in (Status.CREATED, Status.ALREADY_SERVED)
 
-
+#: In which the fan has an agent.
+SERVED = frozenset({Status.CREATED, Status.ALREADY_SERVED})
 FINAL = frozenset(
     {Status.CREATED, Status.ALREADY_SERVED, Status.FAILED, Status.EXPIRED, Status.CANCELLED}
 )
@@ -89,12 +86,25 @@ class Reason(StrEnum):
     UNCONFIRMED = "unconfirmed"
 
 
+_Member = TypeVar("_Member", bound=StrEnum)
+#: A word of a closed set; a plain str where only a newer release knows it. Two releases may share
+#: a ledger: what one writes must not stop the readers of the other.
+Word = Annotated[_Member | str, pydantic.Field(union_mode="left_to_right")]
+
+
+def word(of: type[_Member], text: str) -> _Member | str:
+    """The member of that name, or the text itself where only a newer release knows it."""
+    try:
+        return of(text)
+    except ValueError:
+        return text
+
+
 def reason_of(text: str) -> Reason | None:
     """The reason of that name; None for none, and for one that only a newer release knows."""
-    return _REASONS.get(text)
+    known = word(Reason, text)
+    return known if isinstance(known, Reason) else None
 
-
-_REASONS = {each.value: each for each in Reason}
 
 #: What a request waits for that waits in the room of its agents.
 OF_AGENTS = frozenset({Reason.AGENT_OFFLINE, Reason.AGENT_FULL, Reason.PAUSED})
@@ -141,10 +151,10 @@ class Record(pydantic.BaseModel):
     #: The first target.
     kf_account: str
     targets: tuple[str, ...]
-    lane: request.Lane
-    status: Status
+    lane: Word[request.Lane]
+    status: Word[Status]
     final: bool
-    reason: Reason | None
+    reason: Word[Reason] | None
     errcode: int | None
     errmsg: str | None
     #: What a person should do.
@@ -167,6 +177,11 @@ class Record(pydantic.BaseModel):
     finished_at: Moment | None
     key: str | None
     metadata: dict[str, Any] | None
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the fan has an agent."""
+        return self.status in SERVED
 
     def as_json(self) -> dict[str, Any]:
         """The record as plain JSON values, under its outside names."""

@@ -31,11 +31,11 @@ def of_machine(reason: str, errcode: int | None) -> str:
     return "check this machine's name lookup, its proxy, its certificates and its way to WeChat"
 
 
-def what_to_do(status: record.Status, reason: str, errcode: int | None) -> str | None:
+def what_to_do(status: str, reason: str, errcode: int | None) -> str | None:
     """The reason's own advice, else the code table's; None where there is nothing to say."""
     if status not in (record.Status.WAITING, record.Status.FAILED, record.Status.EXPIRED):
         return _ADVICE[record.Reason.UNCONFIRMED] if reason == record.Reason.UNCONFIRMED else None
-    if status is record.Status.EXPIRED and reason in _GOES_ON:
+    if status == record.Status.EXPIRED and reason in _GOES_ON:
         return "Its deadline came first: retry it, give it more time, or name fallbacks."
     if reason in _ADVICE:
         return _ADVICE[record.Reason(reason)]

@@ -16,7 +16,7 @@ from typing import Any
 import redis
 
 from worker.contract import record, request
-from worker.ledger import agents, keys, records
+from worker.ledger import agents, hints, keys, records
 
 #: A worker that has said nothing for so long is gone, in seconds.
 ALIVE_SECONDS = 60
@@ -63,18 +63,47 @@ class Event:
     position: str
     at: datetime.datetime
     id: str
-    status: record.Status
-    reason: record.Reason | None
+    #: This and the reason are a plain str where only a newer release knows the word.
+    status: record.Status | str
+    reason: record.Reason | str | None
 
     def as_json(self) -> dict[str, Any]:
         """The event as plain JSON values."""
-        at = self.at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         return {
             "position": self.position,
-            "at": at,
+            "at": _iso(self.at),
             "id": self.id,
             "status": self.status,
             "reason": self.reason,
+        }
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """With which one worker stepped back from an account, or from all of them (None)."""
+
+    appid: str | None
+    since: datetime.datetime
+    #: When the worker probes whether it is over.
+    until: datetime.datetime
+    #: How often in a row.
+    times: int
+    reason: record.Reason | str
+    errcode: int | None
+    errmsg: str
+
+    @property
+    def hint(self) -> str:
+        """What a person should do."""
+        return hints.of_machine(self.reason, self.errcode)
+
+    def as_json(self) -> dict[str, Any]:
+        """The mark as plain JSON values."""
+        return {
+            **dataclasses.asdict(self),
+            "since": _iso(self.since),
+            "until": _iso(self.until),
+            "hint": self.hint,
         }
 
 
@@ -204,6 +233,26 @@ class Reader:
         said = self._client.hgetall(self._keys.workers)
         return {name: _worker(said[name]) for name in sorted(said)}
 
+    def stepped_back(self) -> dict[str, list[Mark]]:
+        """What each worker alone cannot do now, by its name; only those that stepped back."""
+        found: dict[str, list[Mark]] = {}
+        for name, told in sorted(self._client.hgetall(self._keys.stepped_back).items()):
+            worker, _, scope = name.rpartition(" ")
+            since, until, times, reason, because = told.split(" ", 4)
+            errcode, _, errmsg = because.partition(" ")
+            found.setdefault(worker, []).append(
+                Mark(
+                    appid=None if scope == "*" else scope,
+                    since=records.moment(since),
+                    until=records.moment(until),
+                    times=int(times),
+                    reason=record.word(record.Reason, reason),
+                    errcode=None if errcode == "-" else int(errcode),
+                    errmsg=errmsg,
+                )
+            )
+        return found
+
     def is_served(self) -> bool:
         """Whether any worker lives."""
         oldest_ms = (self.now().timestamp() - ALIVE_SECONDS) * 1000
@@ -294,6 +343,10 @@ class Reader:
                 return
 
 
+def _iso(moment: datetime.datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def _worker(said: str) -> dict[str, Any]:
     at_ms, _, about = said.partition(" ")
     return {**json.loads(about), "at": int(at_ms)}
@@ -304,6 +357,6 @@ def _event(position: str, fields: Mapping[str, str]) -> Event:
         position=position,
         at=records.moment(position.partition("-")[0]),
         id=fields["id"],
-        status=record.Status(fields["status"]),
-        reason=record.Reason(fields["reason"]) if fields["reason"] else None,
+        status=record.word(record.Status, fields["status"]),
+        reason=record.word(record.Reason, fields["reason"]) if fields["reason"] else None,
     )

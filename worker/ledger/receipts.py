@@ -14,7 +14,8 @@ class Receipt:
     """What a submit came to: `how` is new, joined (a live request) or repeated (a key)."""
 
     id: str
-    status: record.Status
+    #: A plain str where only a newer release knows the word.
+    status: record.Status | str
     how: str
 
 
@@ -25,7 +26,7 @@ def read(
     how, detail, status = answer
     if how == "refused":
         return request.InvalidRequest(_mend(detail, status, wish, request_id))
-    return Receipt(id=detail, status=record.Status(status), how=how)
+    return Receipt(id=detail, status=record.word(record.Status, status), how=how)
 
 
 def _mend(why: str, known: str, wish: request.SessionRequest, request_id: str) -> str:

@@ -38,8 +38,9 @@ def compose(request_id: str, fields: Mapping[str, str], standing: Standing) -> r
     """The record of this hash; it is as old as the answers that it is made of."""
     kept = attempts.unpack(fields)
     last = kept[-1] if kept else None
-    status = record.Status(fields["status"])
-    said = fields["reason"] if status in _HAS_REASON else ""
+    status = record.word(record.Status, fields["status"])
+    is_known = isinstance(status, record.Status)
+    said = fields["reason"] if status in _HAS_REASON or not is_known else ""
     targets = tuple(fields["targets"].split("|"))
     errcode, errmsg = (last.errcode, last.errmsg) if last else (None, None)
     of_account = standing.because if said in record.OF_ACCOUNT else None
@@ -54,10 +55,10 @@ def compose(request_id: str, fields: Mapping[str, str], standing: Standing) -> r
         openid=fields["openid"],
         kf_account=targets[0],
         targets=targets,
-        lane=request.Lane(fields["lane"]),
+        lane=record.word(request.Lane, fields["lane"]),
         status=status,
-        final=status.is_final,
-        reason=record.Reason(said) if said else None,
+        final=status.is_final if isinstance(status, record.Status) else "finished_at" in fields,
+        reason=record.word(record.Reason, said) if said else None,
         errcode=errcode,
         errmsg=errmsg,
         hint=hints.what_to_do(status, said, errcode),

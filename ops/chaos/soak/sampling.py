@@ -81,11 +81,11 @@ class Outcomes:
                 is_over.wait(0.1)
                 continue
             for event in page:
-                if event.status.is_final:
+                if event.status in record.FINAL:
                     self._write(event.id, event.status, event.reason)
                 self.position = event.position
 
-    def _write(self, request_id: str, status: record.Status, reason: record.Reason | None) -> None:
+    def _write(self, request_id: str, status: str, reason: str | None) -> None:
         outcome = f"{status} {reason or ''}".strip()
         if request_id in self.of:
             self.doubled.add(request_id)

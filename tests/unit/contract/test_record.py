@@ -65,7 +65,7 @@ def test_the_states_are_those_of_the_contract() -> None:
     final = {"created", "already_served", "failed", "expired", "cancelled"}
     assert {status.value for status in record.Status} == live | final
     assert {status.value for status in record.Status if status.is_final} == final
-    assert {status.value for status in record.Status if status.is_success} == {
+    assert {status.value for status in record.Status if status in record.SERVED} == {
         "created",
         "already_served",
     }

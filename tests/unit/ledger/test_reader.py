@@ -203,3 +203,42 @@ def test_whatever_text_an_entry_holds_can_be_buried(stage: stages.Stage) -> None
     )
     kept = json.loads(stage.client.lindex(stage.keys.dead, 0))
     assert kept["entry"] == "\ud800 客服"
+
+
+def test_words_of_a_newer_release_stop_no_reader(stage: stages.Stage) -> None:
+    """Two releases may share a ledger: what is not known is told as it stands."""
+    request_id = stage.submit().id
+    news = {"status": "parked", "reason": "moon_is_full", "lane": "vip"}
+    stage.client.hset(stage.keys.request(request_id), mapping=news)
+    stage.client.xadd(
+        stage.keys.events, {"id": request_id, "status": "parked", "reason": "moon_is_full"}
+    )
+    one = stage.get(request_id)
+    assert (one.status, one.reason, one.lane, one.final) == (*news.values(), False)
+    assert one.as_json()["reason"] == "moon_is_full"
+    assert stage.reader.events()[-1].as_json()["reason"] == "moon_is_full"
+    stage.client.hset(stage.keys.request(request_id), "finished_at", 1)
+    assert stage.get(request_id).final
+
+
+def test_a_reason_of_a_newer_release_stops_no_worker(stage: stages.Stage) -> None:
+    """It only counts how often in a row somebody waited for the same."""
+    request_id = stage.submit().id
+    stage.client.hset(stage.keys.request(request_id), "reason", "moon_is_full")
+    assert stage.claim(request_id).reason is None
+
+
+def test_machines_that_stepped_back_are_told_with_the_mend(stage: stages.Stage) -> None:
+    """By worker; for one account, or for all of them."""
+    marks = [
+        f"{APPID} 5000 60000 2 account_blocked 40164 invalid ip 10.0.0.7",
+        "* 0 300 1 transient - api.weixin.qq.com: not sent: Name or service not known",
+    ]
+    stage.announce(worker="w1", marks=marks)
+    wide, narrow = sorted(stage.reader.stepped_back()["w1"], key=lambda each: each.appid or "")
+    assert (narrow.appid, narrow.times, narrow.reason) == (APPID, 2, "account_blocked")
+    assert (narrow.errcode, narrow.errmsg) == (40164, "invalid ip 10.0.0.7")
+    assert (narrow.until - narrow.since).total_seconds() == 65
+    assert "whitelist" in narrow.hint
+    assert (wide.appid, wide.errcode) == (None, None)
+    assert "proxy" in wide.as_json()["hint"]

@@ -227,6 +227,70 @@ def test_status_tells_living_workers_from_silent_ones(
         assert not status.look(reads, later)["workers"][0]["is_alive"]
 
 
+def test_status_names_the_machine_that_stepped_back(
+    kfsession: Run, config: settings.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Since when, why, and the mend; a person is needed unless it was a blip of the line."""
+    desk = ledger.Ledger(
+        conftest.connection.connect("", timeout_seconds=1, max_connections=1), config
+    )
+    refused = "wx1 0 60000 1 account_blocked 40164 invalid ip"
+    desk.accounts.announce("host:7:abc", {}, {"wx1": {"": 0}}, [refused])
+    exit_status, [seen], talk = kfsession("status", "--check")
+    assert exit_status == 1
+    [mark] = seen["workers"][0]["stepped_back"]
+    assert (mark["appid"], mark["errcode"], mark["reason"]) == ("wx1", 40164, "account_blocked")
+    said = "machine host:7:abc stepped back from wx1 since "
+    assert said in talk
+    assert "40164 invalid ip; add this machine's public address to the IP whitelist" in talk
+    monkeypatch.setattr(terminal, "is_json", lambda _asked: False)
+    monkeypatch.setenv("COLUMNS", "300")
+    page = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", page)
+    assert cli._run(("status",)) == 0
+    assert said in page.getvalue()
+    desk.accounts.announce("host:7:abc", {}, {"wx1": {"": 0}}, ["* 0 300 1 transient - no name"])
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    assert cli._run(("status", "--check")) == 0
+
+
+#: Markup, C1, what turns the direction of writing, an escape, an ideographic space.
+STEERING = "[/b]\x9b31m\u202e\x1b\u3000"
+
+
+@pytest.mark.parametrize("is_json", [True, False])
+def test_what_would_steer_a_terminal_is_shown_and_not_sent(
+    kfsession: Run, is_json: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever command it comes through; nothing of it is read as markup."""
+    name = f"{STEERING.replace(chr(0x3000), '')}@b"
+    monkeypatch.setattr(terminal, "is_json", lambda _asked: is_json)
+    written = io.BytesIO()
+    page = io.TextIOWrapper(written, encoding="utf-8")
+    monkeypatch.setattr(sys, "stdout", page)
+    terminal.line(STEERING)
+    terminal.emit({"name": STEERING})
+    terminal.show(terminal.table("a", rows=[(STEERING,)], title=STEERING))
+    assert cli._run(("pause", name, "--appid", "wx1")) in (0, 2)
+    text = written.getvalue().decode()
+    assert not {"\x9b", "\u202e"} & set(text)
+    assert "[/b]" in text
+    assert "\u3000" in text, "a space of Chinese texts stays"
+    assert json.loads(text.splitlines()[1]) == {"name": STEERING}
+
+
+@pytest.mark.parametrize("kf_account", ["[/b]@shop", "[bold]anna[/bold]@shop", "客服[/]@shop"])
+def test_an_agent_s_name_is_no_markup(
+    kfsession: Run, kf_account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pause is written before it is told, so to tell it must not fail."""
+    monkeypatch.setattr(terminal, "is_json", lambda _asked: False)
+    page = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", page)
+    assert cli._run(("pause", kf_account, "--appid", "wx1")) == 0
+    assert page.getvalue() == f"{kf_account} of wx1: paused\n"
+
+
 @pytest.mark.parametrize("command", [("list",), ("status",), ("show",), ("events",)])
 def test_a_person_at_a_narrow_ascii_terminal_gets_whole_values(
     kfsession: Run,

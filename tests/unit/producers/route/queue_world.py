@@ -49,7 +49,7 @@ def a_record(openid: str = "o1", **known: Any) -> record.Record:
         "errcode": None,
         "errmsg": None,
         "hint": None,
-        "served_by": targets[0] if status.is_success else None,
+        "served_by": targets[0] if status in record.SERVED else None,
         "ahead": 0 if is_held else None,
         "attempts": (),
         "attempt_count": 0,
@@ -206,7 +206,7 @@ class World:
             "final": now_it_is.is_final,
             "reason": reason,
             "ahead": 0 if is_held else None,
-            "served_by": one.targets[0] if now_it_is.is_success else None,
+            "served_by": one.targets[0] if now_it_is in record.SERVED else None,
             "updated_at": self.now_,
             "finished_at": self.now_ if now_it_is.is_final else None,
         }
