@@ -138,6 +138,8 @@ class Machine:
         """How the other workers stand."""
         with self._lock:
             self._is_needed = fleet.is_needed
+            for scope in fleet.hurried & self._marks.keys():
+                self._marks[scope] = dataclasses.replace(self._marks[scope], until=self._clock())
             if self._foreign != fleet.others:
                 self._foreign = fleet.others - self._appids
                 self._tell_taker()

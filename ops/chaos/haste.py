@@ -18,8 +18,12 @@ end
 
 
 def pass_holds(client: redis.Redis, prefix: str) -> None:
-    """The next probe of each account that is held, and the next look into each room, are due."""
+    """The next probe of each account and machine, and the next look into each room, are due.
+
+    A machine hears of it with its next beat.
+    """
     of, now = keys.Keys(prefix), round(time.time() * 1000)
+    client.delete(of.stepped_back)
     for appid in client.hkeys(of.accounts):
         client.eval(_END_HOLD, 1, of.account(str(appid)), now)
     for room in client.zrange(of.rooms, 0, -1):

@@ -176,6 +176,17 @@ def test_the_waits_between_probes_grow(process: Process) -> None:
     assert process.machine.packed()[0].split(" ")[1] != "0", "since when is kept"
 
 
+def test_who_removes_its_mark_has_it_probe_now(process: Process) -> None:
+    """Somebody mended what was wrong, and need not wait for a day."""
+    process.fail(errors.MachineRefused("barred", errcode=89506))
+    process.probe(3600)
+    assert process.wechat.reads == 0
+    hurried = frozenset({"wx1", "wx2"})
+    process.machine.hear(accounts.Fleet(is_needed=True, hurried=hurried))
+    process.probe(0)
+    assert (process.wechat.reads, process.leaves) == (1, "")
+
+
 @pytest.mark.parametrize("probed", [REFUSED, errors.SystemBusy("-1"), errors.QuotaExhausted("x")])
 def test_whoever_hears_wechat_has_a_way_to_it(process: Process, probed: Exception) -> None:
     """What it said of the account is found out by whoever asks for a session."""

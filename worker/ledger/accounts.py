@@ -38,7 +38,9 @@ class Fleet:
     #: Whether it stepped back from an account that no other worker can serve now.
     is_needed: bool
     #: The accounts that other workers serve, and this one does not.
-    others: frozenset[str]
+    others: frozenset[str] = frozenset()
+    #: The scopes whose mark somebody removed, since the trouble is mended: probe now.
+    hurried: frozenset[str] = frozenset()
 
 
 class Accounts:
@@ -67,14 +69,16 @@ class Accounts:
         Raises SchemaTooNew when a newer release has written this ledger.
         """
         told = [part for appid, own in capacities.items() for part in (appid, _capacity(own))]
-        schema, is_needed, others = self._scripts.run(
+        schema, is_needed, others, hurried = self._scripts.run(
             "announce", record.SCHEMA, worker, json.dumps(about), len(capacities), *told, *marks
         )
         if schema > record.SCHEMA:
             raise errors.SchemaTooNew(
                 f"the ledger has schema {schema}, this release knows {record.SCHEMA}: upgrade it"
             )
-        return Fleet(is_needed=bool(is_needed), others=frozenset(others))
+        return Fleet(
+            is_needed=bool(is_needed), others=frozenset(others), hurried=frozenset(hurried)
+        )
 
     def depart(self, worker: str, appids: Iterable[str] = ()) -> None:
         """Say that `worker`, who served these accounts, is gone."""

@@ -67,8 +67,8 @@ _OF_ACCOUNTS = [code for code in errcodes.TABLE if code not in (0, *_OF_REQUESTS
 #: How long an account is refused, in seconds.
 _REFUSED_SECONDS = 1.5
 #: How often the time until the next probe is made to pass, and how long a probe takes, in seconds:
-#: calls under way may hold the account again.
-_PROBES, _PROBE_SECONDS = 10, 0.2
+#: calls under way may hold the account again, and a machine hears of it every five seconds.
+_PROBES, _PROBE_SECONDS = 14, 0.5
 
 
 class Refusals(fault.Tool):

@@ -58,6 +58,16 @@ def test_a_beat_writes_the_marks_of_its_worker_and_ends_the_others(stage: stages
     assert set(marks(stage)) == {"w1 *", f"w10 {APPID}"}
 
 
+def test_a_mark_that_somebody_removed_is_to_be_probed_now(stage: stages.Stage) -> None:
+    """One that is new is not there yet."""
+    old = f"{APPID} 3000 60000 1 account_blocked 40164 invalid ip"
+    assert stage.announce(marks=[MARK]).hurried == set()
+    assert stage.announce(marks=[old]).hurried == set()
+    stage.client.delete(stage.keys.stepped_back)
+    assert stage.announce(marks=[old]).hurried == {APPID}
+    assert stage.announce(marks=[old]).hurried == set(), "once"
+
+
 def test_a_worker_that_departs_takes_its_marks_along(stage: stages.Stage) -> None:
     """And nobody counts on it."""
     stage.announce(worker="w1", marks=[MARK, WIDE])

@@ -2,15 +2,18 @@
 -- ARGV: retention, schema, worker, what it says of itself (JSON), n, then n times appid and capacity: what an agent may
 -- serve (0: no limit), then names with capacities of their own, "20 anna@shop 50 "; then the marks with which it stepped
 -- back (see `machines.lua`).
--- Returns {schema, is_needed, others}: `is_needed` is 1 when it stepped back from an account that nobody else serves
--- either; `others` are the accounts that it does not serve. Nothing is written when the ledger's schema is newer than
--- the worker's.
+-- Returns {schema, is_needed, others, hurried}: `is_needed` is 1 when it stepped back from an account that nobody else
+-- serves either; `others` are the accounts that it does not serve; `hurried` are the scopes whose mark somebody removed,
+-- since the trouble is mended: it should probe now. Nothing is written when the ledger's schema is newer than the
+-- worker's.
 local FORGET_WORKER_MS = 3600 * 1000
+-- A mark is in the ledger for certain after so long.
+local TOLD_MS = 2000
 -- No request lives longer, so an account that was silent for so long has none.
 local FORGET_ACCOUNT_MS = 48 * 3600 * 1000
 
 local mine, schema = tonumber(ARGV[2]), tonumber(redis.call('GET', BASE .. 'schema') or 0)
-if schema > mine then return { schema, 0, {} } end
+if schema > mine then return { schema, 0, {}, {} } end
 if schema < mine then redis.call('SET', BASE .. 'schema', mine) end
 
 local worker, FIRST_ACCOUNT = ARGV[3], 6
@@ -48,9 +51,10 @@ local function welcome(appid)
   open_gate(appid)
 end
 
-local is_back, marks = marked(worker), {}
+local is_back, marks, hurried = marked(worker), {}, {}
 for i = FIRST_MARK, #ARGV do
-  local scope = step_back(worker, ARGV[i])
+  local scope, age_ms = step_back(worker, ARGV[i])
+  if not is_back[scope] and tonumber(age_ms) > TOLD_MS then hurried[#hurried + 1] = scope end
   marks[scope], is_back[scope] = true, nil
 end
 for scope in pairs(is_back) do unmark(worker, scope) end
@@ -81,4 +85,4 @@ forget('workers', NOW - FORGET_WORKER_MS, function(gone)
   for scope in pairs(marked(gone)) do unmark(gone, scope) end
 end)
 forget('accounts', NOW - FORGET_ACCOUNT_MS, function(appid) redis.call('DEL', BASE .. 'serving:' .. appid) end)
-return { mine, is_needed, others }
+return { mine, is_needed, others, hurried }

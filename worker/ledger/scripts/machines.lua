@@ -23,10 +23,10 @@ local function is_another_free(appid, worker)
 end
 
 -- Write down that `worker` steps back. `mark` is what it says of itself: "<scope> <age_ms> <left_ms> <strikes> <reason>
--- <errcode or -> <errmsg>", where the scope is an appid or *. Returns the scope.
+-- <errcode or -> <errmsg>", where the scope is an appid or *. Returns the scope and the age.
 local function step_back(worker, mark)
   local scope, age_ms, left_ms, told = string.match(mark, '^(%S+) (%d+) (%d+) (.*)$')
   redis.call('HSET', BASE .. 'stepped_back', worker .. ' ' .. scope,
     string.format('%.0f %.0f %s', NOW - age_ms, NOW + left_ms, told))
-  return scope
+  return scope, age_ms
 end
