@@ -35,6 +35,8 @@ MANY_A_SLOT: Final = settings.MANY_A_SLOT
 FEW_A_SLOT: Final = 0.25
 #: Time between two signs of life, two clear-outs, and two tries of a silent broker, in seconds.
 CHORES_SECONDS: Final = 5.0
+#: Shortest time between two signs of life, in seconds, whatever there is to say.
+ANNOUNCE_SECONDS: Final = 0.5
 
 
 class WaitingRoom:
@@ -58,7 +60,7 @@ class WaitingRoom:
         self._slots = slots
         self._announce = announce
         self._look = look
-        self._chores_at = 0.0
+        self._chores_at = self._announced_at = 0.0
         self._is_closing = threading.Event()
         self._has_news = threading.Event()
         self._thread = threading.Thread(target=self._run, name="waiting-room", daemon=True)
@@ -78,7 +80,8 @@ class WaitingRoom:
 
     def announce_soon(self) -> None:
         """This worker has something to say: do not wait for the next sign of life."""
-        self._chores_at = 0.0
+        soon = self._announced_at + ANNOUNCE_SECONDS
+        self._chores_at = min(self._chores_at, soon)
         self._has_news.set()
 
     def hurry(self) -> None:
@@ -102,11 +105,16 @@ class WaitingRoom:
 
     def _do_chores(self) -> None:
         """What need not be done each tick."""
-        self._announce()
-        while self._ledger.purge(PASS_IDS) == PASS_IDS and not self._is_closing.is_set():
-            pass
+        self._announced_at = time.monotonic()
+        self._chores_at = self._announced_at + CHORES_SECONDS  # `announce_soon` may come meanwhile
+        try:
+            self._announce()
+            while self._ledger.purge(PASS_IDS) == PASS_IDS and not self._is_closing.is_set():
+                pass
+        except errors.LedgerUnavailable:
+            self.announce_soon()
+            raise
         self._silence = None
-        self._chores_at = time.monotonic() + CHORES_SECONDS
 
     def _wake(self) -> bool:
         """One script's worth of due ids; whether more may be due."""

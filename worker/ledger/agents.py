@@ -85,16 +85,25 @@ def read(
         held_until=_moment(until_ms) if is_held else None,
         blind=known.get("blind") if is_blind else None,
         read_at=_moment(int(known["began"])) if "began" in known else None,
-        agents=tuple(_agent(name, known, unseen, is_fresh=is_fresh) for name in sorted(names)),
+        agents=tuple(
+            _agent(name, known, unseen, is_fresh=is_fresh, now_ms=now_ms) for name in sorted(names)
+        ),
     )
 
 
 def _agent(
-    kf_account: str, known: Mapping[str, str], unseen: Mapping[str, int], *, is_fresh: bool
+    kf_account: str,
+    known: Mapping[str, str],
+    unseen: Mapping[str, int],
+    *,
+    is_fresh: bool,
+    now_ms: float,
 ) -> Agent:
     on = known.get(f"on:{kf_account}")
     offline_at = int(known.get(f"off:{kf_account}", -1))
     is_online = on is not None and offline_at < int(known.get("began", 0))
+    if int(known.get(f"lie:{kf_account}", "0").partition(" ")[0]) > now_ms:
+        is_online = False  # a call said so, and counts for more than the list
     capacity = _own_capacities(known).get(kf_account, _default_capacity(known))
     serving = int(on) + unseen[kf_account] if on is not None and is_fresh else None
     return Agent(

@@ -545,6 +545,18 @@ def test_a_walk_asks_each_agent_once_whatever_readings_say_meanwhile(stage: stag
     assert claim.held_for == "agent_offline"
 
 
+def test_people_see_who_lied_as_offline(stage: stages.Stage) -> None:
+    """As the workers do, for as long."""
+    stage.observe(dict.fromkeys([A, B], 0))
+    stage.find_next(stage.claim(stage.submit(kf_account=A, fallbacks=[B]).id), offline=A)
+    stage.pass_seconds(5)
+    stage.observe(dict.fromkeys([A, B], 0))
+    assert {each.kf_account: each.is_online for each in stage.reader.account(APPID).agents} == {
+        A: False,
+        B: True,
+    }
+
+
 def test_what_a_call_said_outlives_the_next_readings(stage: stages.Stage) -> None:
     """So that others do not repeat it: ten seconds, then a minute."""
     stage.observe(dict.fromkeys([A, B], 0))
