@@ -23,7 +23,9 @@ from worker.wechat import kfsession, tokens, transport
 
 T = TypeVar("T")
 
-#: A call that needs a way and a token.
+#: Takes a token out of its source.
+GetToken = Callable[[tokens.TokenSource], str]
+#: A call of WeChat's API: it takes the transport and an access token.
 Call = Callable[[transport.Transport, str], T]
 
 #: What ends a request when create says it says nothing of the request when a read does.
@@ -41,7 +43,7 @@ class TakenBack(Exception):
 
 
 class Over(Exception):
-    """The deadline passed before a next agent was asked."""
+    """Raised when the deadline passed, so that no further agent may be asked."""
 
 
 class Interrupted(Exception):
@@ -55,17 +57,37 @@ class Account:
     appid: str
     transport: transport.Transport
     tokens: tokens.TokenSource
+    #: Whether the token comes from WeChat's API too: then there is one way to both.
+    has_token_of_wechat: bool = False
+
+    def token(self, get: GetToken) -> str:
+        """A token; raises TokenUnavailable, or what WeChat said to the token call.
+
+        A refusal is of the credentials and the address that this machine has.
+        """
+        try:
+            return get(self.tokens)
+        except errors.TokenUnavailable as error:
+            cause = error.cause_error
+            if isinstance(cause, errors.AccountBlocked):
+                cause = errors.MachineRefused(
+                    str(cause), errcode=cause.errcode, errmsg=cause.errmsg, rid=cause.rid
+                )
+            has_no_way = isinstance(cause, errors.NeverLeft) and self.has_token_of_wechat
+            if isinstance(cause, errors.Refused) or (cause is not None and has_no_way):
+                raise cause from None
+            raise
 
     def call(self, make: Call[T]) -> T:
         """Make a call that is about no request; with a renewed token where the first is rejected.
 
         Raises a class of WeChatError, or TokenUnavailable.
         """
-        token = self.tokens.get()
+        token = self.token(lambda source: source.get())
         try:
             return make(self.transport, token)
         except errors.TokenRejected:
-            return make(self.transport, self.tokens.renew(token))
+            return make(self.transport, self.token(lambda source: source.renew(token)))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,12 +152,17 @@ class Asking:
         self._ends = time.monotonic() + claim.seconds_left
         #: Why the request fails once every agent is out.
         self._out_for: errors.WeChatError | None = None
-        if claim.unknown_code is not None:
-            self._out_for = errors.from_errcode(claim.unknown_code, None)
+        if (code := claim.unknown_code) is not None:
+            self._out_for = errors.UnknownErrcode(f"errcode {code}", errcode=code)
         #: Who was found offline in this delivery; nobody is visited twice.
         self._visited: set[str] = set()
         #: Who was just found offline, until the ledger knows.
         self._offline: str | None = None
+
+    @property
+    def has_met_offline(self) -> bool:
+        """Whether somebody was found offline in this delivery."""
+        return bool(self._visited)
 
     @property
     def last_errcode(self) -> int | None:
@@ -167,7 +194,7 @@ class Asking:
         except errors.WeChatError as error:
             # ServedElsewhere gets here when nobody serves the fan after all: WeChat is not settled.
             unsettled = isinstance(error, errors.ServedElsewhere)
-            is_counted = isinstance(error, errors.UnknownErrcode)
+            is_counted = isinstance(error, errors.UnknownErrcode)  # by `_leave_out`
             if unsettled or (error.ended is errors.Ended.UNSURE and not is_counted):
                 self.attempt_count += 1
             raise
@@ -195,7 +222,8 @@ class Asking:
         is_unknown = isinstance(error, errors.UnknownErrcode)
         if is_unknown:
             self.attempt_count += 1
-            self.out.add(claims.unknown_code_mark(error.errcode or 0))
+            assert error.errcode is not None  # noqa: S101 - it is what the class is about
+            self.out.add(claims.unknown_code_mark(error.errcode))
         if self._out_for is None or (is_unknown and isinstance(self._out_for, errors.AgentOut)):
             self._out_for = error
 
@@ -305,6 +333,7 @@ class Asking:
     def _keep(self, renewed: claims.Claim) -> None:
         """Go on under a renewed claim; what the calls taught stands in the ledger now."""
         self.claim = dataclasses.replace(renewed, doubt=self.doubt)
+        self._ends = time.monotonic() + renewed.seconds_left
         self._attempts.clear()
 
     def _serving(self, token: str) -> str | None:
@@ -321,7 +350,8 @@ class Asking:
 
     def _with_token(self, call: Callable[[str], T]) -> T:
         """Make one call; a rejected token is renewed, and the call made again, once a delivery."""
-        token = self._token(lambda source: source.get())
+        account = self._known_account()
+        token = account.token(lambda source: source.get())
         try:
             return call(token)
         except errors.TokenRejected:
@@ -329,20 +359,7 @@ class Asking:
                 raise
         self._has_renewed_token = True
         rejected = token
-        return call(self._token(lambda source: source.renew(rejected)))
-
-    def _token(self, get: Callable[[tokens.TokenSource], str]) -> str:
-        try:
-            return get(self._known_account().tokens)
-        except errors.TokenUnavailable as error:
-            cause = error.cause_error
-            if isinstance(cause, errors.AccountBlocked):  # of the credentials that this machine has
-                raise errors.MachineRefused(
-                    str(cause), errcode=cause.errcode, errmsg=cause.errmsg, rid=cause.rid
-                ) from None
-            if isinstance(cause, errors.Refused):  # it says what to wait for
-                raise cause from None
-            raise
+        return call(account.token(lambda source: source.renew(rejected)))
 
     def _known_account(self) -> Account:
         if self._account is None:

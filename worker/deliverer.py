@@ -48,9 +48,9 @@ class _Turn:
 class Deliverer:
     """Works through doorbells; one for all slots of a process.
 
-    `accounts` are those this worker, `of`, has credentials for; `stopping` is set once the worker
-    shuts down: running calls end, nothing new starts. `hurry()` tells the waiting room that
-    somebody waits for a reading, may leave a room, or is to be rung for another worker, now.
+    `accounts` are those that `this_machine` has credentials for; `stopping` is set once the worker
+    shuts down: running calls end, nothing new starts. `hurry()` asks the waiting room for a pass
+    now: a reading is wanted, a room may open, or a request was left to another machine.
     """
 
     def __init__(
@@ -58,14 +58,14 @@ class Deliverer:
         ledger: ledgers.Ledger,
         accounts: dict[str, asking.Account],
         config: settings.Settings,
-        of: machine.Machine,
+        this_machine: machine.Machine,
         *,
         hurry: Callable[[], None],
         stopping: threading.Event,
     ) -> None:
         self._ledger = ledger
         self._accounts = accounts
-        self._machine = of
+        self._machine = this_machine
         self._hurry = hurry
         self._stopping = stopping
         self._call_seconds = config.call_timeout_seconds
@@ -88,7 +88,8 @@ class Deliverer:
                 taken = self._settle(claim, rest, turn)
                 settled += taken.settled
             _report(taken, claim)
-            if taken.needs_reading or taken.has_stirred:
+            is_news = self._machine.passes_on(taken.passed_on)
+            if taken.needs_reading or taken.has_stirred or is_news:
                 self._hurry()
             claim, rest = taken.claim, taken.rest
             has_more = bool(rest) or taken.has_more
@@ -144,7 +145,8 @@ class Deliverer:
                 taker=taker,
             ),
         )
-        _log_settlement(ask.claim, settlement)
+        if taken.became is not None:
+            _log_settlement(ask.claim, settlement, taken.became)
         if ask.claim.needs_reading:
             self._hurry()
         return taken
@@ -218,12 +220,11 @@ def _settlement(ask: asking.Asking, verdict: delivery.Verdict, mark: str) -> cla
 def _because(ask: asking.Asking, verdict: delivery.Verdict) -> str:
     """The code it rests on where no attempt of its own tells: a refused token, a held account."""
     error = verdict.error
-    if verdict.holds in (claims.Holds.ACCOUNT, claims.Holds.MACHINE):
-        return errors.in_short(error)
-    errcode = getattr(error, "errcode", None)
-    if errcode is None or errcode == ask.last_errcode:
+    if error is None:
         return ""
-    return errors.in_short(error)
+    is_told = getattr(error, "errcode", None) in (None, ask.last_errcode)
+    is_of_request = verdict.holds not in (claims.Holds.ACCOUNT, claims.Holds.MACHINE)
+    return "" if is_told and is_of_request else errors.in_short(error)
 
 
 def _report(taken: claims.Taken, claim: claims.Claim | None) -> None:
@@ -233,14 +234,14 @@ def _report(taken: claims.Taken, claim: claims.Claim | None) -> None:
         log.warning("doorbell_unknown_id", id=unknown)
 
 
-def _log_settlement(claim: claims.Claim, settlement: claims.Settlement) -> None:
+def _log_settlement(claim: claims.Claim, settlement: claims.Settlement, became: str) -> None:
     log.log(
         logging.ERROR if settlement.reason in _OURS else logging.INFO,
         "request_settled",
         id=claim.id,
         appid=claim.appid,
         openid=claim.openid,
-        status=settlement.status,
+        status=became,
         reason=settlement.reason,
         served_by=settlement.served_by,
         wait_seconds=round(settlement.wait_seconds, 1),

@@ -41,9 +41,9 @@ class Verdict:
     strikes: int = 0
     crashes: int = 0
     #: What it rests on, where that is no success.
-    error: BaseException | None = None
+    error: Exception | None = None
     #: Why this machine steps back from the account, or from all of them.
-    trouble: retry.Parked | None = None
+    trouble: retry.Trouble | None = None
 
     @classmethod
     def served(cls, answer: asking.Answer) -> Verdict:
@@ -53,7 +53,20 @@ class Verdict:
         return cls(status=status, served_by=answer.served_by)
 
     @classmethod
-    def failed(cls, reason: record.Reason, error: BaseException | None = None) -> Verdict:
+    def waits(cls, trouble: retry.Trouble) -> Verdict:
+        """Tried again later, or now by another machine."""
+        return cls(
+            status=record.Status.WAITING,
+            reason=trouble.reason,
+            wait_seconds=trouble.seconds,
+            holds=trouble.policy.holds,
+            strikes=trouble.strikes,
+            error=trouble.error,
+            trouble=trouble if trouble.is_of_machine else None,
+        )
+
+    @classmethod
+    def failed(cls, reason: record.Reason, error: Exception | None = None) -> Verdict:
         """Refused for good."""
         return cls(status=record.Status.FAILED, reason=reason, error=error)
 
@@ -104,17 +117,10 @@ class Delivery:
         try:
             return Verdict.served(self._inline().run(self._ask.ask))
         except retry.Parked as parked:
-            return Verdict(
-                status=record.Status.WAITING,
-                reason=parked.reason,
-                wait_seconds=parked.seconds,
-                holds=parked.holds,
-                strikes=parked.strikes,
-                error=parked.error,
-                trouble=parked if parked.holds is claims.Holds.MACHINE else None,
-            )
+            return Verdict.waits(parked.trouble)
         except asking.Over:
-            reason = self._ask.claim.reason or record.Reason.AGENT_OFFLINE
+            reason = record.Reason.AGENT_OFFLINE if self._ask.has_met_offline else None
+            reason = reason or self._ask.claim.reason
             return self._finish(Verdict(status=record.Status.EXPIRED, reason=reason))
         except asking.Interrupted:
             return Verdict(status=record.Status.QUEUED)
@@ -157,7 +163,7 @@ class Delivery:
             if trouble is None:
                 return unconfirmed
             return dataclasses.replace(  # another machine may read back
-                unconfirmed, holds=trouble.holds, error=error, trouble=trouble
+                unconfirmed, holds=trouble.policy.holds, error=error, trouble=trouble
             )
         return Verdict.served(found) if found else verdict
 

@@ -273,12 +273,10 @@ _CLASS_OF: dict[errcodes.Verdict, type[WeChatError]] = {
 MAX_IN_SHORT = 200
 
 
-def in_short(error: BaseException | None) -> str:
-    """The errcode (or -) and the words of what went wrong; where a token call was refused, its."""
-    cause = getattr(error, "cause_error", None)
-    told = cause if isinstance(cause, Refused) else error
-    errcode, errmsg = getattr(told, "errcode", None), getattr(told, "errmsg", None)
-    return f"{'-' if errcode is None else errcode} {errmsg or told}"[:MAX_IN_SHORT]
+def in_short(error: Exception) -> str:
+    """The errcode (or -) and the words of what went wrong."""
+    errcode, errmsg = getattr(error, "errcode", None), getattr(error, "errmsg", None)
+    return f"{'-' if errcode is None else errcode} {errmsg or error}"[:MAX_IN_SHORT]
 
 
 def from_errcode(errcode: int, errmsg: str | None) -> WeChatError:

@@ -1,9 +1,9 @@
-"""Knows what this worker process alone cannot do, and leaves that to others until it can again.
+"""Remembers which accounts this process cannot call for, and tells each step in the ledger.
 
-Its address may be refused, its token file missing, its proxy wrong: then it *steps back* from the
-account, or from all of them where it finds no way to WeChat at all. It claims nothing there and
-reads nothing; `probing` finds out when that is over. Others hear of it with the step that settles,
-and with each beat. Everything here is of one process; the ledger's part is `scripts/machines.lua`.
+Its address may be refused, its token file missing, its proxy wrong. Then the machine *steps back*
+from the account, or from all accounts where it finds no way to WeChat: it claims nothing and reads
+nothing there until a probe (`probing`) succeeds. Other workers hear of it with the step that
+settles, and with each beat; `scripts/machines.lua` is the ledger's part.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ log = structlog.get_logger(__name__)
 
 #: The scope of a mark for all accounts.
 ALL = "*"
+#: A doorbell that comes back within so many seconds found no free worker: it is passed on with the
+#: next tick, and not at once.
+PASSED_ON_SECONDS = 1.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +33,7 @@ class Mark:
 
     #: An appid, or ALL.
     scope: str
-    trouble: retry.Parked
+    trouble: retry.Trouble
     since: float
     #: When it is probed whether the trouble is over.
     until: float
@@ -68,6 +71,8 @@ class Machine:
         #: The accounts that it has no credentials for and others have.
         self._foreign: frozenset[str] = frozenset()
         self._is_needed = True
+        #: When each id was passed on last, oldest first.
+        self._passed_on: dict[str, float] = {}
         #: What the next step in the ledger is told.
         self.taker = claims.Taker(worker=name)
 
@@ -79,7 +84,7 @@ class Machine:
         """How often in a row it has stepped back from this account, or from all."""
         return max(self._strikes.get(appid, 0), self._strikes.get(ALL, 0))
 
-    def step_back(self, appid: str, trouble: retry.Parked) -> str:
+    def step_back(self, appid: str, trouble: retry.Trouble) -> str:
         """Leave `appid`, or all accounts, to others; returns the mark as the scripts read it.
 
         Empty for an account without credentials: there is nothing to probe.
@@ -97,9 +102,13 @@ class Machine:
                 mark = Mark(scope=scope, trouble=trouble, since=since, until=now + trouble.seconds)
                 self._marks[scope], self._strikes[scope] = mark, trouble.strikes
                 self._tell_taker()
-                self._log(mark)
-                self._changed()
-            return mark.packed(now)
+                is_news = True
+            else:
+                is_news = False
+        if is_news:
+            self._log(mark)
+            self._changed()
+        return mark.packed(now)
 
     def come_back(self, scope: str) -> None:
         """What it could not do for an account, or for all, it can again."""
@@ -113,13 +122,28 @@ class Machine:
         self._changed()
 
     def worked(self, appid: str) -> None:
-        """WeChat answered a call for this account: the next trouble is the first of its row."""
+        """A session was opened for this account: the next trouble is the first of its row."""
         if not self._strikes:
             return
         with self._lock:
             if not {appid, ALL} & self._marks.keys():
                 self._strikes.pop(appid, None)
                 self._strikes.pop(ALL, None)
+
+    def passes_on(self, ids: Collection[str]) -> bool:
+        """Whether these doorbells, which others are to answer, should be rung for them at once."""
+        if not ids:
+            return False
+        with self._lock:
+            now = self._clock()
+            for each, at in list(self._passed_on.items()):
+                if now - at < PASSED_ON_SECONDS:
+                    break
+                del self._passed_on[each]
+            are_new = any(each not in self._passed_on for each in ids)
+            for each in ids:
+                self._passed_on.setdefault(each, now)
+            return are_new
 
     def due(self) -> list[Mark]:
         """The marks whose time is over; while there is no way to WeChat at all, only that one."""
@@ -141,7 +165,7 @@ class Machine:
             for scope in fleet.hurried & self._marks.keys():
                 self._marks[scope] = dataclasses.replace(self._marks[scope], until=self._clock())
             if self._foreign != fleet.others:
-                self._foreign = fleet.others - self._appids
+                self._foreign = fleet.others
                 self._tell_taker()
 
     def _is_idle(self) -> bool:
@@ -160,7 +184,8 @@ class Machine:
             appid=mark.scope,
             reason=trouble.reason,
             error=str(trouble.error),
-            hint=hints.of_machine(trouble.reason, getattr(trouble.error, "errcode", None)),
+            hint=getattr(trouble.error, "hint", None)
+            or hints.of_machine(trouble.reason, getattr(trouble.error, "errcode", None)),
             times=trouble.strikes,
             probe_seconds=round(trouble.seconds, 1),
         )

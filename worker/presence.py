@@ -36,16 +36,15 @@ REFUSED_SECONDS: Final = 60.0
 class Presence:
     """One process's share of the readings; `news()` is called after each that changed something.
 
-    `accounts` are those this worker has credentials for, `of` is its machine; a reading is good for
-    `seconds`, and trusted until the one after the next could have come, a call of `call_seconds`
-    included.
+    `accounts` are those that `this_machine` has credentials for; a reading is good for `seconds`,
+    and trusted until the one after the next could have come, a call of `call_seconds` included.
     """
 
     def __init__(
         self,
         ledger: ledgers.Accounts,
         accounts: Mapping[str, asking.Account],
-        of: machine.Machine,
+        this_machine: machine.Machine,
         *,
         seconds: float,
         call_seconds: float,
@@ -53,7 +52,7 @@ class Presence:
     ) -> None:
         self._ledger = ledger
         self._accounts = accounts
-        self._machine = of
+        self._machine = this_machine
         self._seconds = seconds
         self._trusted_seconds = 2 * seconds + call_seconds
         self._news = news
@@ -135,15 +134,18 @@ class Presence:
 
     def _tell_blind(self, reading: ledgers.Reading, error: errors.KfsessionError) -> None:
         """Nobody can tell; unless that is this machine's trouble, and another one may."""
-        why = errors.in_short(error)
-        errcode = why.partition(" ")[0]
+        errcode = getattr(error, "errcode", None)
         seconds = self._seconds
-        if errcode != "-" and errcodes.lookup(int(errcode)).verdict in _FOR_A_PERSON:
+        if errcode is not None and errcodes.lookup(errcode).verdict in _FOR_A_PERSON:
             seconds = max(seconds, REFUSED_SECONDS)
         trouble = retry.of_machine(error, self._machine.strikes(reading.appid) + 1)
         mark = self._machine.step_back(reading.appid, trouble) if trouble else ""
         is_news = self._ledger.cannot_tell(
-            reading, why, interval_seconds=seconds, worker=self._machine.name, mark=mark
+            reading,
+            errors.in_short(error),
+            interval_seconds=seconds,
+            worker=self._machine.name,
+            mark=mark,
         )
         if is_news:
             log.warning("presence_blind", appid=reading.appid, error=str(error))

@@ -7,7 +7,7 @@ keeps no reading of another account from its turn.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent import futures
 from typing import Final
 
@@ -20,21 +20,20 @@ log = structlog.get_logger(__name__)
 
 #: Probes that can be under way at the same time in one process.
 THREADS: Final = 2
+#: Most accounts whose token is asked for to find out whether there is a way to WeChat.
+MOST_TRIED: Final = 5
 
 
 class Probes:
-    """One process's probes; `accounts` are those it has credentials for."""
+    """One process's probes; `accounts` are those that `this_machine` has credentials for."""
 
     def __init__(
         self,
-        of: machine.Machine,
+        this_machine: machine.Machine,
         accounts: Mapping[str, asking.Account],
-        *,
-        came_back: Callable[[], None],
     ) -> None:
-        self._machine = of
+        self._machine = this_machine
         self._accounts = accounts
-        self._came_back = came_back
         self._pool = futures.ThreadPoolExecutor(THREADS, thread_name_prefix="probe")
         self._under_way: dict[str, futures.Future[None]] = {}
 
@@ -59,23 +58,39 @@ class Probes:
             trouble = None
         if trouble is None:
             self._machine.come_back(mark.scope)
-            self._came_back()
         else:
             self._machine.step_back(mark.scope, trouble)
 
-    def _trouble(self, mark: machine.Mark) -> retry.Parked | None:
+    def _trouble(self, mark: machine.Mark) -> retry.Trouble | None:
         """What keeps this machine away yet; None once it gets through."""
-        appid = next(iter(self._accounts)) if mark.scope == machine.ALL else mark.scope
-        strikes = mark.trouble.strikes + 1
-        try:
-            self._accounts[appid].call(agents.online)
-        except (errors.WeChatError, errors.TokenUnavailable) as error:
-            found = retry.of_machine(error, strikes)
-            if found is None:  # WeChat answered, unless nobody knows who did
-                is_unheard = isinstance(error, errors.LostReply | errors.UnreadableReply)
-                return retry.again(mark.trouble, strikes) if is_unheard else None
-            if found.is_of_all_accounts == mark.trouble.is_of_all_accounts:
-                return found
-            # No way to WeChat tells nothing of the account; trouble of one account shows the way.
-            return retry.again(mark.trouble, strikes) if found.is_of_all_accounts else None
-        return None
+        again = mark.trouble.again()
+        for appid in self._probed(mark):
+            try:
+                self._accounts[appid].call(agents.online)
+            except errors.TokenUnavailable as error:
+                if mark.scope != machine.ALL:
+                    return retry.of_machine(error, again.strikes)
+                continue  # nothing was sent: another account may have a token
+            except errors.WeChatError as error:
+                return self._of(error, mark, again)
+            return None
+        return again
+
+    def _probed(self, mark: machine.Mark) -> list[str]:
+        """The accounts to try; for all accounts those first that have no trouble of their own."""
+        if mark.scope != machine.ALL:
+            return [mark.scope]
+        return sorted(self._accounts, key=self._machine.strikes)[:MOST_TRIED]
+
+    def _of(
+        self, error: errors.WeChatError, mark: machine.Mark, again: retry.Trouble
+    ) -> retry.Trouble | None:
+        """What a probe's failure says of this trouble."""
+        found = retry.of_machine(error, again.strikes)
+        if found is None:  # WeChat answered, unless nobody knows who did
+            is_unheard = isinstance(error, errors.LostReply | errors.UnreadableReply)
+            return again if is_unheard else None
+        if found.is_of_all_accounts == mark.trouble.is_of_all_accounts:
+            return found
+        # No way to WeChat tells nothing of the account; trouble of one account shows the way.
+        return again if found.is_of_all_accounts else None

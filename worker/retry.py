@@ -198,19 +198,44 @@ def once_or(loop: Callable[[], tenacity.Retrying], call: Callable[[], T]) -> T:
     return loop()(again)
 
 
-class Parked(Exception):
-    """The next try is too far away to wait in place."""
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """One failure, and for how long its policy has it waited out."""
 
-    def __init__(
-        self, policy: Policy, *, seconds: float, strikes: int, error: BaseException | None
-    ) -> None:
-        super().__init__(f"{policy.reason} for {seconds:.1f} s")
-        self.error = error
-        self.reason = policy.reason
-        self.holds = policy.holds
-        self.seconds = seconds
-        self.strikes = strikes
-        self.is_of_all_accounts = policy.is_of_all_accounts
+    policy: Policy
+    seconds: float
+    #: How often in a row, this time included.
+    strikes: int
+    error: Exception
+
+    @property
+    def reason(self) -> record.Reason:
+        """What is waited for."""
+        return self.policy.reason
+
+    @property
+    def is_of_machine(self) -> bool:
+        """Whether another machine may do now what this one cannot."""
+        return self.policy.holds is claims.Holds.MACHINE
+
+    @property
+    def is_of_all_accounts(self) -> bool:
+        """Whether this machine can do nothing for any account."""
+        return self.policy.is_of_all_accounts
+
+    def again(self) -> Trouble:
+        """The same once more in a row."""
+        strikes = self.strikes + 1
+        seconds = self.policy.wait(_state(self.error, strikes))
+        return dataclasses.replace(self, strikes=strikes, seconds=seconds)
+
+
+class Parked(Exception):
+    """The next try is too far away to wait in place, or another machine's."""
+
+    def __init__(self, trouble: Trouble) -> None:
+        super().__init__(f"{trouble.reason} for {trouble.seconds:.1f} s")
+        self.trouble = trouble
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,7 +274,7 @@ class Inline:
         self._seconds_left = seconds_left
         self._budget = INLINE_SECONDS
         self._policy = TRANSIENT
-        self._error: BaseException | None = None
+        self._error: Exception | None = None
 
     def run(self, call: Callable[[], T]) -> T:
         """What `call` returns at last.
@@ -264,7 +289,8 @@ class Inline:
         )
 
     def _retry(self, state: tenacity.RetryCallState) -> bool:
-        self._error = state.outcome.exception() if state.outcome else None
+        failure = state.outcome.exception() if state.outcome else None
+        self._error = failure if isinstance(failure, Exception) else None
         for policy in POLICIES:
             if policy.retry(state):
                 self._policy = policy
@@ -283,15 +309,16 @@ class Inline:
         return state
 
     def _sleep(self, seconds: float) -> None:
-        is_elsewhere = self._policy.holds is claims.Holds.MACHINE
+        assert self._error is not None  # noqa: S101 - nothing else is waited for
+        trouble = Trouble(
+            policy=self._policy,
+            seconds=seconds,
+            strikes=self._history.strikes_after(self._policy),
+            error=self._error,
+        )
         is_far = seconds > min(self._budget, self._seconds_left())
-        if is_elsewhere or is_far or not self._pause(seconds):
-            raise Parked(
-                self._policy,
-                seconds=seconds,
-                strikes=self._history.strikes_after(self._policy),
-                error=self._error,
-            )
+        if trouble.is_of_machine or is_far or not self._pause(seconds):
+            raise Parked(trouble)
         self._budget -= seconds
 
 
@@ -301,27 +328,16 @@ def after_crash(error: Exception, crashes: int) -> float | None:
     return None if CRASH.stop(state) else CRASH.wait(state)
 
 
-def of_machine(error: Exception, strikes: int) -> Parked | None:
+def of_machine(error: Exception, strikes: int) -> Trouble | None:
     """How long this machine steps back for `error`, for the `strikes`th time in a row.
 
     None where the trouble is not the machine's own.
     """
     state = _state(error, strikes)
-    for policy in POLICIES:
-        if policy.retry(state):
-            if policy.holds is not claims.Holds.MACHINE:
-                return None
-            return Parked(policy, seconds=policy.wait(state), strikes=strikes, error=error)
-    return None
-
-
-def again(trouble: Parked, strikes: int) -> Parked:
-    """The same trouble of this machine, for the `strikes`th time in a row."""
-    error = trouble.error
-    found = of_machine(error, strikes) if isinstance(error, Exception) else None
-    if found is None:
-        raise AssertionError("only what is a machine's trouble makes it step back")
-    return found
+    policy = next((each for each in POLICIES if each.retry(state)), None)
+    if policy is None or policy.holds is not claims.Holds.MACHINE:
+        return None
+    return Trouble(policy=policy, seconds=policy.wait(state), strikes=strikes, error=error)
 
 
 def resting_seconds() -> float:

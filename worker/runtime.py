@@ -68,7 +68,7 @@ class Runtime:
             call_seconds=config.call_timeout_seconds,
             news=self._hurry,
         )
-        self._probes = probing.Probes(self.machine, self._accounts, came_back=self._hurry)
+        self._probes = probing.Probes(self.machine, self._accounts)
         self.room = waiting_room.WaitingRoom(
             self.ledger.waiting,
             self.doorbell,
@@ -125,6 +125,7 @@ class Runtime:
             appid=account.appid,
             transport=self._credentials.api,
             tokens=self._credentials.token_source(account),
+            has_token_of_wechat=account.appsecret is not None,
         )
 
 

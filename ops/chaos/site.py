@@ -153,6 +153,11 @@ class Site:
         """Something broke right now."""
         self.struck_at.append(round(time.time() * 1000))
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is shortened: only then a figure of time is judged."""
+        return self._scale >= 1
+
     def scaled(self, seconds: float) -> float:
         """How long to stay away: the plan may shorten it."""
         return seconds * self._scale

@@ -42,7 +42,12 @@ class WeChat:
 
 
 class Tokens:
+    def __init__(self) -> None:
+        self.failure: Exception | None = None
+
     def get(self) -> str:
+        if self.failure:
+            raise self.failure
         return "t"
 
     def renew(self, rejected: str) -> str:
@@ -54,21 +59,24 @@ class Process:
 
     def __init__(self) -> None:
         self.clock, self.wechat = Clock(), WeChat()
-        self.changes = self.came_back = 0
+        self.tokens = {"wx1": Tokens(), "wx2": Tokens()}
+        self.changes = 0
         self.machine = machine.Machine(
             "host:1:abc", ["wx1", "wx2"], changed=self._change, clock=self.clock
         )
-        known = {
-            appid: asking.Account(appid=appid, transport=self.wechat, tokens=Tokens())  # type: ignore[arg-type]
-            for appid in ("wx1", "wx2")
+        self.accounts = {
+            appid: asking.Account(
+                appid=appid,
+                transport=self.wechat,  # type: ignore[arg-type]
+                tokens=tokens,
+                has_token_of_wechat=True,
+            )
+            for appid, tokens in self.tokens.items()
         }
-        self.probes = probing.Probes(self.machine, known, came_back=self._come_back)
+        self.probes = probing.Probes(self.machine, self.accounts)
 
     def _change(self) -> None:
         self.changes += 1
-
-    def _come_back(self) -> None:
-        self.came_back += 1
 
     def fail(self, error: Exception, appid: str = "wx1") -> str:
         """A delivery of this account ends so."""
@@ -99,7 +107,9 @@ def process() -> Iterator[Process]:
 
 def test_trouble_of_one_account_leaves_that_account(process: Process) -> None:
     """The others go on."""
-    assert process.fail(REFUSED).startswith("wx1 0 6")
+    scope, age_ms, left_ms, *_ = process.fail(REFUSED).split(" ")
+    assert (scope, age_ms) == ("wx1", "0")
+    assert 60_000 <= int(left_ms) <= 65_000
     assert process.leaves == "|wx1|"
     assert process.machine.may_consume()
 
@@ -141,7 +151,7 @@ def test_it_takes_no_doorbells_while_others_do_all_that_it_cannot(
 
 def test_an_account_of_others_is_left_to_them(process: Process) -> None:
     """As far as the last beat told; there is nothing to probe."""
-    process.machine.hear(accounts.Fleet(is_needed=False, others=frozenset({"wx1", "wx9"})))
+    process.machine.hear(accounts.Fleet(is_needed=False, others=frozenset({"wx9"})))
     assert process.leaves == "|wx9|"
     missing = errors.CredentialsMissing("no credentials for wx8", hint="")
     assert process.fail(missing, "wx8") == ""
@@ -156,7 +166,7 @@ def test_a_probe_that_gets_through_ends_it(process: Process) -> None:
     process.probe(59)
     assert process.wechat.reads == 0
     process.probe(7)
-    assert (process.wechat.reads, process.leaves, process.came_back) == (1, "", 1)
+    assert (process.wechat.reads, process.leaves) == (1, "")
     assert process.machine.packed() == []
     process.probe(100)
     assert process.wechat.reads == 1
@@ -206,6 +216,56 @@ def test_who_did_not_hear_wechat_stays_back(process: Process, probed: Exception)
     process.probe(66)
     assert (process.wechat.reads, process.leaves) == (1, "|wx1|")
     assert process.machine.packed()[0].endswith(" 2 account_blocked 40164 invalid ip")
+
+
+def test_no_token_is_no_proof_of_a_way_to_wechat(process: Process) -> None:
+    """Nothing was sent for it: an account that has one is tried."""
+    process.fail(NO_NAME)
+    process.tokens["wx1"].failure = NO_TOKEN
+    process.wechat.failure = NO_NAME
+    process.probe(1)
+    assert (process.wechat.reads, process.leaves) == (1, "*")
+    process.tokens["wx2"].failure = NO_TOKEN
+    process.probe(2)
+    assert (process.wechat.reads, process.leaves) == (1, "*")
+    process.tokens["wx2"].failure = process.wechat.failure = None
+    process.probe(4)
+    assert process.leaves == ""
+
+
+@pytest.mark.parametrize(
+    ("cause", "scope", "least_ms"),
+    [
+        (errors.from_errcode(89506, "barred"), "wx1", 86_400_000),
+        (errors.from_errcode(40125, "wrong secret"), "wx1", 60_000),
+        (NO_NAME, "*", 0),
+        (errors.LostReply("reset"), "wx1", 4_000),
+    ],
+)
+def test_a_refused_token_call_is_waited_for_as_what_it_was_told(
+    process: Process, cause: errors.WeChatError, scope: str, least_ms: int
+) -> None:
+    """By a delivery, by a reading and by a probe alike: whoever is barred for a day is."""
+    process.tokens["wx1"].failure = errors.TokenUnavailable("none", hint="", cause_error=cause)
+    with pytest.raises((errors.WeChatError, errors.TokenUnavailable)) as caught:
+        process.accounts["wx1"].call(lambda *_: None)
+    for _ in range(2):
+        process.fail(caught.value)
+        (mark,) = process.machine.packed()
+        told, _, left_ms, *_ = mark.split(" ")
+        assert (told, int(left_ms) >= least_ms) == (scope, True)
+        process.wechat.failure = NO_NAME
+        process.probe(int(left_ms) / 1000 + 1)
+
+
+def test_a_doorbell_that_comes_back_at_once_found_nobody(process: Process) -> None:
+    """The next tick rings it, so that nothing goes round and round."""
+    assert not process.machine.passes_on(())
+    assert process.machine.passes_on(("a", "b"))
+    assert not process.machine.passes_on(("a",))
+    assert process.machine.passes_on(("a", "c"))
+    process.clock.now += 1.1
+    assert process.machine.passes_on(("a",))
 
 
 def test_the_row_of_troubles_ends_with_a_call_that_gets_through(process: Process) -> None:

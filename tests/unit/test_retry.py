@@ -93,10 +93,10 @@ class Run:
     def __call__(self) -> str:
         return self.inline.run(self.call)
 
-    def parked(self) -> retry.Parked:
+    def parked(self) -> retry.Trouble:
         with pytest.raises(retry.Parked) as caught:
             self()
-        return caught.value
+        return caught.value.trouble
 
 
 @pytest.mark.parametrize(("kind", "policy"), POLICY_OF)
@@ -105,7 +105,7 @@ def test_each_class_of_trouble_has_one_policy(
 ) -> None:
     """And waits for that policy's reason."""
     error = kind("x", errcode=CODES.get(kind))
-    assert next(each for each in retry.POLICIES if _retries(each, error)) is policy
+    assert [each for each in retry.POLICIES if _retries(each, error)] == [policy]
     parked = Run(error, attempt_count=20, reason=policy.reason, strikes=20).parked()
     assert parked.reason is policy.reason
 
@@ -118,7 +118,7 @@ def test_nobody_to_ask_waits_in_the_room_of_its_agents(
     error = errors.NobodyFree(reason)
     assert [each for each in retry.POLICIES if _retries(each, error)] == [policy]
     parked = Run(error).parked()
-    assert (parked.reason, parked.holds) == (reason, claims.Holds.ROOM)
+    assert (parked.reason, parked.policy.holds) == (reason, claims.Holds.ROOM)
     assert 5 <= parked.seconds <= 6
 
 
@@ -129,7 +129,7 @@ def test_trouble_of_the_account_holds_the_account(
     """Trouble of one call holds nobody else; trouble of a machine holds that."""
     parked = Run(kind("x", errcode=CODES.get(kind)), attempt_count=20, strikes=20).parked()
     holds = claims.Holds.MACHINE if policy in OF_MACHINES else claims.Holds.ACCOUNT
-    assert parked.holds is (claims.Holds.REQUEST if policy is retry.TRANSIENT else holds)
+    assert parked.policy.holds is (claims.Holds.REQUEST if policy is retry.TRANSIENT else holds)
     assert parked.is_of_all_accounts == (kind is errors.NeverLeft)
 
 
@@ -137,7 +137,7 @@ def test_a_missing_token_waits_for_one() -> None:
     """TokenUnavailable is no answer of WeChat, and holds this machine all the same."""
     error = errors.TokenUnavailable("none", hint="get one")
     parked = Run(error).parked()
-    assert (parked.reason, parked.holds) == (record.Reason.TOKEN, claims.Holds.MACHINE)
+    assert (parked.reason, parked.policy.holds) == (record.Reason.TOKEN, claims.Holds.MACHINE)
 
 
 @pytest.mark.parametrize("strikes", [0, 1000])
@@ -145,7 +145,7 @@ def test_missing_credentials_hold_nobody_else(strikes: int) -> None:
     """Another worker may have them: it is soon there for another one to take."""
     error = errors.CredentialsMissing("none", hint="give it some")
     parked = Run(error, reason=record.Reason.TOKEN, strikes=strikes).parked()
-    assert (parked.reason, parked.holds) == (record.Reason.TOKEN, claims.Holds.MACHINE)
+    assert (parked.reason, parked.policy.holds) == (record.Reason.TOKEN, claims.Holds.MACHINE)
     assert 5 <= parked.seconds <= 6
 
 

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 LAG_MS = 3000
 #: As in `scripts/holds.lua`: that nobody can tell is true for so long after the next try was due.
 BLIND_MS = 60 * 1000
+#: As in `scripts/agents.lua`: the longest time for which a call counts for more than the list.
+LIE_MS = 60 * 1000
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +104,8 @@ def _agent(
     on = known.get(f"on:{kf_account}")
     offline_at = int(known.get(f"off:{kf_account}", -1))
     is_online = on is not None and offline_at < int(known.get("began", 0))
-    if int(known.get(f"lie:{kf_account}", "0").partition(" ")[0]) > now_ms:
+    left_ms = int(known.get(f"lie:{kf_account}", "0").partition(" ")[0]) - now_ms
+    if 0 < left_ms <= LIE_MS:
         is_online = False  # a call said so, and counts for more than the list
     capacity = _own_capacities(known).get(kf_account, _default_capacity(known))
     serving = int(on) + unseen[kf_account] if on is not None and is_fresh else None

@@ -110,8 +110,8 @@ class Claim:
     @property
     def unknown_code(self) -> int | None:
         """A code nobody knows that an earlier delivery was told."""
-        codes = sorted(int(each[1:]) for each in self.out if each.startswith(_UNKNOWN_CODE))
-        return codes[0] if codes else None
+        marks = (each for each in self.out if each.startswith(_UNKNOWN_CODE))
+        return min((int(each.removeprefix(_UNKNOWN_CODE)) for each in marks), default=None)
 
     def lease_left_seconds(self) -> float:
         """Seconds until another worker may take this request."""
@@ -130,8 +130,12 @@ class Taken:
     has_more: bool = False
     #: Whether somebody was held who waits for a reading of who is online.
     needs_reading: bool = False
-    #: Whether others may leave their rooms, or are to be rung for other machines, because of it.
+    #: Whether others may leave their rooms, or one is to be rung for other machines, because of it.
     has_stirred: bool = False
+    #: The doorbell's ids that are to be rung for other machines.
+    passed_on: tuple[str, ...] = ()
+    #: The status that was written for the claim; None when it was not ours any more.
+    became: str | None = None
     #: False when the claim to settle was not ours any more, so that nothing was written.
     settled: bool = True
 

@@ -132,8 +132,8 @@ class Ledger:
 
         Looks at the first `CANDIDATES` ids; `rest` holds those still to do. Those for whom nobody
         can be asked go to their room, which `rest_seconds` wakes where presence does not. `holder`
-        names the delivery; `again` says that an earlier try of it had no answer. What `taker`
-        leaves to others is left in its lane.
+        names the delivery; `again` says that an earlier try of it had no answer. Requests of
+        accounts that `taker` leaves to others stay in their lane.
         """
         lease_ends = self._lease_ends()
         answer = self._scripts.run(
@@ -183,11 +183,12 @@ class Ledger:
             *_packed(progress, claim.targets),
             *following,
         )
-        next_one = _taken(taken[0] if taken else (0, (), 0, 0, 0), next_ids, lease_ends)
+        is_ours = written != "lost"
         return dataclasses.replace(
-            next_one,
-            settled=written == "ok",
-            has_stirred=bool(stirred) or next_one.has_stirred,
+            _taken(taken[0] if taken else (0, (), 0, 0, ()), next_ids, lease_ends),
+            settled=is_ours,
+            became=written if is_ours else None,
+            has_stirred=bool(stirred),
         )
 
     def renew(
@@ -247,7 +248,7 @@ class Ledger:
         )
         if what == "lost":
             raise errors.LeaseLost(f"{claim.id}: its lease ran out and it was taken back")
-        calling, reason, needs_reading = found
+        calling, reason, needs_reading, left_ms = found
         return dataclasses.replace(
             claim,
             calling=calling or None,
@@ -255,6 +256,7 @@ class Ledger:
             needs_reading=bool(needs_reading),
             is_cancelled=what == "cancelled",
             is_over=what == "over",
+            seconds_left=left_ms / 1000,
             lease_ends=lease_ends,
         )
 
@@ -311,12 +313,12 @@ def _packed(progress: claims.Progress, targets: Sequence[str]) -> list[lua.Argum
 
 
 def _taken(answer: Sequence[Any], ids: Sequence[str], lease_ends: float) -> claims.Taken:
-    used, unknown, needs_reading, has_more, is_passed_on, *row = answer
+    used, unknown, needs_reading, has_more, passed_on, *row = answer
     return claims.Taken(
         claim=claims.Claim.parse(row[0], lease_ends=lease_ends) if row else None,
         rest=tuple(ids[used:]),
         unknown=tuple(unknown),
         has_more=bool(has_more),
         needs_reading=bool(needs_reading),
-        has_stirred=bool(is_passed_on),
+        passed_on=tuple(passed_on),
     )

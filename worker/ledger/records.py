@@ -43,7 +43,7 @@ def compose(request_id: str, fields: Mapping[str, str], standing: Standing) -> r
     said = fields["reason"] if status in _HAS_REASON or not is_known else ""
     targets = tuple(fields["targets"].split("|"))
     errcode, errmsg = (last.errcode, last.errmsg) if last else (None, None)
-    of_account = standing.because if said in record.OF_ACCOUNT else None
+    of_account = None if said in record.OF_AGENTS else standing.because
     if because := of_account or fields.get("because"):
         code, _, text = because.partition(" ")
         errcode, errmsg = None if code == "-" else int(code), text or None

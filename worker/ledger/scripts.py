@@ -32,7 +32,7 @@ _SHARED = {
     "settle": ("holds", "given", "agents", "rooms", "machines", "claiming"),
     "submit": ("rooms", "known_account"),
     "wake": ("given",),
-    "watch": ("holds",),
+    "watch": ("holds", "machines"),
 }
 
 #: Redis said no, or there was no connection to ask over; "connecting to" tells the rest of these.

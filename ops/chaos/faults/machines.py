@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ops.chaos import fault, pacing, site, trial, wire
+from ops.chaos import fault, haste, pacing, site, trial, wire
 from ops.simulator import scenario
 from worker.contract import record
 
@@ -119,7 +119,7 @@ class BadMachine(fault.Tool):
         at.mark()
         pacer = pacing.Pacer(at)
         good = at.wait_ready(_GOOD)
-        pacer.pace(_WARM_SECONDS, _RATE)
+        pacer.pace(at.scaled(_WARM_SECONDS), _RATE)
         pacer.wait_over()
         alone = self._take_part(at, pacer, "alone")
         bad = self._bad.hire(at)
@@ -158,6 +158,8 @@ class BadMachine(fault.Tool):
             at.complain("somebody went on although all machines are bad")
         since = time.monotonic()
         self._bad.mend(mended)
+        if not at.is_whole:
+            haste.pass_holds(at.client, site.PREFIX)
         trial.poll(lambda: not at.count_live(), seconds=_PROBE_SECONDS, what="all go on", every=0.1)
         at.notes["one mended: all served after seconds"] = round(time.monotonic() - since, 1)
         pacer.took("held", ids)

@@ -613,6 +613,15 @@ def test_any_asks_suspects_last(stage: stages.Stage) -> None:
     assert stage.claim(stage.submit("oY", kf_account="any").id).calling == B
 
 
+def test_once_the_list_was_wrong_any_asks_who_serves_somebody(stage: stages.Stage) -> None:
+    """Who has the most room has it because nobody gets through there."""
+    stage.observe({A: 0, B: 0, C: 3})
+    claim = stage.claim(stage.submit("oX", kf_account="any").id)
+    assert claim.calling == A
+    claim = stage.ledger.find_next(claim, stages.progress(claim), out=(), offline=A, visited=[A])
+    assert claim.calling == C
+
+
 @pytest.mark.parametrize("how", ["a session", "the list agrees", "it serves fewer"])
 def test_a_suspect_is_one_no_more_when(stage: stages.Stage, how: str) -> None:
     """There is a reason to believe the list again."""

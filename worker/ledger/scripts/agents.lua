@@ -3,9 +3,10 @@
 
 -- Where nobody can tell who is online, an agent found offline is left in peace for so long.
 local MARK_MS = 60 * 1000
--- An agent whom the list calls online and a call did not is left in peace for so long, whatever later readings say: the
--- first time, and from then on. Until a call succeeds, or the list agrees with the call, it is a suspect: one request
--- at a time asks it, which has so long for it, and none asks two of them.
+-- The list calls an agent online and a call answers 65415: the agent lied. It is not asked for FIRST_LIE_MS, after each
+-- further lie for LIE_MS, whatever later readings say. Until a call succeeds, the list drops the agent, or it serves
+-- fewer fans than before, it is a suspect: one request at a time asks it, and has SUSPECT_MS for that. No request asks
+-- two suspects.
 local FIRST_LIE_MS, LIE_MS, SUSPECT_MS = 10 * 1000, 60 * 1000, 15 * 1000
 
 -- What a request waits for, nearest to release first; what only a reading could tell, and who may not
@@ -27,6 +28,9 @@ local function read_lie(lie)
   return tonumber(until_ms or 0), tonumber(times or 0), is_asked == '1'
 end
 
+-- Whether the list is not believed yet; a time further away than any that is written is over.
+local function stands(until_ms) return until_ms > NOW and until_ms <= NOW + LIE_MS end
+
 local function write_lie(account, kf_account, until_ms, times, is_asked)
   local lie = string.format('%.0f %d %d', until_ms, times, is_asked)
   redis.call('HSET', account.key, lie_field(kf_account), lie, 'lied', NOW)
@@ -38,7 +42,7 @@ local function note_offline(account, kf_account)
   redis.call('HSET', account.key, 'off:' .. kf_account, NOW)
   local until_ms, times, is_asked = read_lie(v[2])
   local is_against_list = v[1] and account.is_fresh
-  if not is_against_list or (until_ms > NOW and not is_asked) then return end
+  if not is_against_list or (stands(until_ms) and not is_asked) then return end
   write_lie(account, kf_account, NOW + (times == 0 and FIRST_LIE_MS or LIE_MS), times + 1, 0)
 end
 
@@ -71,7 +75,7 @@ local function why_out(account, is_paused, is_on, offline_at, lie, since)
   if account.is_fresh then
     if not is_on and not offline_at then return 'unmet' end
     if not is_on or (offline_at and offline_at >= account.began) then return 'agent_offline' end
-    if lie and read_lie(lie) > NOW then return 'agent_offline' end
+    if lie and stands((read_lie(lie))) then return 'agent_offline' end
   elseif offline_at then
     if not account.is_blind then return 'unread' end
     if NOW - offline_at < MARK_MS and offline_at >= since then return 'agent_offline' end
@@ -119,9 +123,10 @@ local function online_of(account)
 end
 
 -- Who of `any` goes first: who may be given most, or serves fewest where nothing limits them; ties by name. Suspects
--- come last.
+-- come last, and once the list was wrong about somebody, those come first who serve a fan and so are surely there.
 local function goes_before(one, other)
   if one.is_suspect ~= other.is_suspect then return not one.is_suspect end
+  if one.is_serving ~= other.is_serving then return one.is_serving end
   if one.most ~= other.most then return one.most > other.most end
   if one.most == math.huge and one.sessions ~= other.sessions then return one.sessions < other.sessions end
   return one.kf_account < other.kf_account
@@ -129,7 +134,7 @@ end
 
 -- Who `any` is now, or nil; `tell` hears why of each who cannot be asked. The list is taken in the order of what
 -- each can have at most, so that few have to be counted; that nobody was found holds for the whole script.
-local function whoever(account, is_out, may_ask_suspect, tell)
+local function whoever(account, is_out, is_list_wrong, may_ask_suspect, tell)
   if not account.is_fresh then return tell(account.is_blind and 'agent_offline' or 'unread') end
   if account.nobody_for then return tell(account.nobody_for) end
   local heard = 'agent_offline'
@@ -143,6 +148,7 @@ local function whoever(account, is_out, may_ask_suspect, tell)
     if one.why then
       note(one.why)
     elseif not (is_out[one.kf_account] or (one.is_suspect and not may_ask_suspect)) then
+      one.is_serving = is_list_wrong and one.sessions > 0
       table.insert(candidates, one)
     end
   end
@@ -151,7 +157,7 @@ local function whoever(account, is_out, may_ask_suspect, tell)
     if best and goes_before(best, one) then break end
     local unseen = one.most > 0 and unseen_sessions(account, one.kf_account) or 0
     local counted = { kf_account = one.kf_account, most = one.most - unseen, sessions = one.sessions + unseen,
-      is_suspect = one.is_suspect }
+      is_suspect = one.is_suspect, is_serving = one.is_serving }
     if counted.most <= 0 then
       note('agent_full')
     elseif not best or goes_before(counted, best) then
@@ -185,18 +191,12 @@ local function choose(account, targets, out, visited, since)
       if not (is_first or account.is_fresh or account.is_blind) then
         note('unread')
       elseif target == 'any' then
-        local found = whoever(account, is_out, may_ask_suspect, note)
-        if found then
-          hold_suspect(account, found)
-          return found, '', false, true
-        end
+        local found = whoever(account, is_out, next(is_visited) ~= nil, may_ask_suspect, note)
+        if found then return found, '', false, true end
       else
         local spare, why, is_suspect = spare_of(account, target, since)
         if is_suspect and spare > 0 and not may_ask_suspect then spare, why = 0, 'agent_offline' end
-        if spare > 0 then
-          hold_suspect(account, target)
-          return target, '', false, false
-        end
+        if spare > 0 then return target, '', false, false end
         if why == 'unmet' then unmet = unmet or target end
         note(why)
       end

@@ -26,21 +26,24 @@ local function forget(name, before, also)
     local at = tonumber(string.match(said[i + 1], '^%d+'))
     if at and at < before then
       redis.call('HDEL', BASE .. name, said[i])
-      also(said[i])
+      if also then also(said[i]) end
     end
   end
 end
 
--- The scopes that a worker stepped back from, by the ledger.
-local function marked(of)
+-- The scopes that this worker stepped back from, by the ledger; marks of workers that are gone go too.
+local function marked()
   local scopes = {}
   for _, field in ipairs(redis.call('HKEYS', BASE .. 'stepped_back')) do
-    if string.sub(field, 1, #of + 1) == of .. ' ' then scopes[string.sub(field, #of + 2)] = true end
+    local of, scope = string.match(field, '^(%S+) (.*)$')
+    if of == worker then
+      scopes[scope] = true
+    elseif redis.call('HEXISTS', BASE .. 'workers', of) == 0 then
+      redis.call('HDEL', BASE .. 'stepped_back', field)
+    end
   end
   return scopes
 end
-
-local function unmark(of, scope) redis.call('HDEL', BASE .. 'stepped_back', of .. ' ' .. scope) end
 
 -- The first machine that gets through again, or a new one: where none did, one request probes at once.
 local function welcome(appid)
@@ -51,16 +54,20 @@ local function welcome(appid)
   open_gate(appid)
 end
 
-local is_back, marks, hurried = marked(worker), {}, {}
+redis.call('HSET', BASE .. 'workers', worker, now .. ' ' .. ARGV[4])
+forget('workers', NOW - FORGET_WORKER_MS)
+local stood, marks, hurried = marked(), {}, {}
 for i = FIRST_MARK, #ARGV do
   local scope, age_ms = step_back(worker, ARGV[i])
-  if not is_back[scope] and tonumber(age_ms) > TOLD_MS then hurried[#hurried + 1] = scope end
-  marks[scope], is_back[scope] = true, nil
+  if not stood[scope] and tonumber(age_ms) > TOLD_MS then hurried[#hurried + 1] = scope end
+  marks[scope] = true
 end
-for scope in pairs(is_back) do unmark(worker, scope) end
+local function has_ended(scope) return stood[scope] and not marks[scope] end
+for scope in pairs(stood) do
+  if has_ended(scope) then redis.call('HDEL', BASE .. 'stepped_back', worker .. ' ' .. scope) end
+end
 
 local is_needed, is_served = 0, {}
-redis.call('HSET', BASE .. 'workers', worker, now .. ' ' .. ARGV[4])
 for i = FIRST_ACCOUNT, FIRST_MARK - 1, 2 do
   local appid = ARGV[i]
   local serving = BASE .. 'serving:' .. appid
@@ -72,7 +79,7 @@ for i = FIRST_ACCOUNT, FIRST_MARK - 1, 2 do
   if is_new then redis.call('ZREMRANGEBYSCORE', serving, '-inf', NOW - FORGET_WORKER_MS) end
   if marks[appid] or marks['*'] then
     if not is_another_free(appid, worker) then is_needed = 1 end
-  elseif (is_new or is_back[appid] or is_back['*']) and not is_another_free(appid, worker) then
+  elseif (is_new or has_ended(appid) or has_ended('*')) and not is_another_free(appid, worker) then
     welcome(appid)
   end
 end
@@ -81,8 +88,5 @@ local others = {}
 for _, appid in ipairs(redis.call('HKEYS', BASE .. 'accounts')) do
   if not is_served[appid] then others[#others + 1] = appid end
 end
-forget('workers', NOW - FORGET_WORKER_MS, function(gone)
-  for scope in pairs(marked(gone)) do unmark(gone, scope) end
-end)
 forget('accounts', NOW - FORGET_ACCOUNT_MS, function(appid) redis.call('DEL', BASE .. 'serving:' .. appid) end)
 return { mine, is_needed, others, hurried }

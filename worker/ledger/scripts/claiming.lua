@@ -4,7 +4,7 @@
 
 -- Most requests of each lane that one claim buries or holds on its way, and most that it leaves to other machines.
 local PASSED_OVER = { escalation = 100, batch = 10 }
-local LEFT = 100
+local LEFT = 1000
 
 -- Why an account is held that no worker has credentials for.
 local NOBODY_SERVES = '- no worker that lives has the credentials of this account: start one'
@@ -34,7 +34,10 @@ local function find_agent(rec, doubt, rest_ms)
   if doubt then
     local is_target = string.find('|' .. rec.targets .. '|', '|' .. doubt .. '|', 1, true)
     found.calling = is_target and spare_of(account, doubt, since) > 0 and doubt or ''
-    if found.calling ~= '' then give(account, doubt, rec.id) end
+    if found.calling ~= '' then
+      give(account, doubt, rec.id)
+      hold_suspect(account, doubt)
+    end
     send_probe(account, rec.id)
     return found
   end
@@ -49,6 +52,7 @@ local function find_agent(rec, doubt, rest_ms)
   end
   if found.calling ~= '' then
     give(account, found.calling, rec.id, is_counted)
+    hold_suspect(account, found.calling)
     send_probe(account, rec.id) -- who makes no call finds nothing out
   end
   if found.reason == 'agent_offline' then
@@ -69,8 +73,9 @@ local function leave(rec, worker, rest_ms)
   if is_another_free(rec.appid, worker) then return true end
   local until_ms, strikes, reason, because = string.match(mark_of(worker, rec.appid) or '', '^%d+ (%d+) (%d+) (%S+) (.*)$')
   if not until_ms then
-    -- It is stepping back right now; else it knows nothing of the account.
+    -- It is stepping back right now; else it has no credentials of the account, and a neighbouring release may.
     if redis.call('ZSCORE', BASE .. 'serving:' .. rec.appid, worker) then return true end
+    if NOW - tonumber(redis.call('HGET', BASE .. 'accounts', rec.appid) or 0) < SILENT_MS then return true end
     until_ms, strikes, reason, because = NOW + rest_ms, 0, 'token', NOBODY_SERVES
   end
   local ends = math.max(tonumber(until_ms), NOW + SOONEST_MS)
@@ -116,20 +121,25 @@ end
 -- ARGV[first..]: holder, lease in ms, 1 for a claim sent again, how long a room rests without
 -- presence (ms), worker, the accounts that it leaves to others ("|wx1|wx2|", or *), own ids.
 -- Returns how many own ids are used up, the unknown ones, 1 when somebody waits for a reading of who is
--- online, 1 when nobody was claimed though more may be queued, 1 when own ids are to be rung for other
+-- online, 1 when nobody was claimed though more may be queued, the own ids that are to be rung for other
 -- machines, and the claim or nothing.
 local function claim_next(first)
   local holder, lease_ms, rest_ms = ARGV[first], tonumber(ARGV[first + 1]), tonumber(ARGV[first + 3])
   local worker, leaves = ARGV[first + 4], ARGV[first + 5]
-  local own, used, unknown, is_unread, has_more, is_passed_on = first + 6, 0, {}, 0, 0, 0
+  local own, used, unknown, is_unread, has_more, passed_on = first + 6, 0, {}, 0, 0, {}
   local again = ARGV[first + 2] == '1' and claim_of(holder)
-  if again then return { 0, {}, 0, 0, 0, take(again, holder, lease_ms, rest_ms) } end
+  if again then return { 0, {}, 0, 0, {}, take(again, holder, lease_ms, rest_ms) } end
   -- Where nobody else gets through, it still reads back for who is over, or taken back.
   local function is_left(rec)
-    if leaves == '' or rec.status ~= 'queued' then return false end
-    if leaves ~= '*' and not string.find(leaves, '|' .. rec.appid .. '|', 1, true) then return false end
+    if rec.status ~= 'queued' or not is_among(rec.appid, leaves) then return false end
     if NOW < rec.deadline_at and not rec.cancel then return leave(rec, worker, rest_ms) end
     return doubt_of(rec) and is_another_free(rec.appid, worker)
+  end
+  -- The same at a glance: whoever stands behind must not wait until all of these are loaded.
+  local function is_surely_left(id)
+    if leaves == '' then return false end
+    local appid = redis.call('HGET', record_key(id), 'appid')
+    return appid and is_among(appid, leaves) and is_another_free(appid, worker)
   end
   local function try(rec)
     local taken, needs_reading = take(rec, holder, lease_ms, rest_ms)
@@ -141,15 +151,19 @@ local function claim_next(first)
     while passed_over < PASSED_OVER[lane] do
       local oldest = redis.call('ZRANGE', index, left, left)[1]
       if not oldest or left == LEFT then return nil end
-      local rec = load(oldest)
-      local is_queued = rec and rec.status == 'queued'
-      if not is_queued then redis.call('ZREM', index, oldest) end -- whatever hand put it there
-      if is_queued and is_left(rec) then
+      if is_surely_left(oldest) then
         left = left + 1
       else
-        local taken = is_queued and try(rec)
-        if taken then return taken end
-        passed_over = passed_over + 1
+        local rec = load(oldest)
+        local is_queued = rec and rec.status == 'queued'
+        if not is_queued then redis.call('ZREM', index, oldest) end -- whatever hand put it there
+        if is_queued and is_left(rec) then
+          left = left + 1
+        else
+          local taken = is_queued and try(rec)
+          if taken then return taken end
+          passed_over = passed_over + 1
+        end
       end
     end
     has_more = 1
@@ -160,7 +174,7 @@ local function claim_next(first)
       local rec = load(ARGV[i])
       if rec and is_left(rec) then
         redis.call('ZADD', BASE .. 'due', NOW, rec.id) -- the next tick of a waiting room rings it
-        is_passed_on = 1
+        passed_on[#passed_on + 1] = rec.id
       elseif rec then
         local taken = try(rec)
         if taken then return taken end
@@ -171,5 +185,5 @@ local function claim_next(first)
     end
   end
   local taken = take_oldest('escalation') or take_own() or take_oldest('batch')
-  return { used, unknown, is_unread, taken and 0 or has_more, is_passed_on, taken }
+  return { used, unknown, is_unread, taken and 0 or has_more, passed_on, taken }
 end

@@ -13,7 +13,7 @@ if began < account.began then return 0 end
 local key, fields, known = account.key, redis.call('HGETALL', account.key), {}
 for i = 1, #fields, 2 do known[fields[i]] = fields[i + 1] end
 
-local names, is_online, came = {}, {}, 0
+local names, is_online, has_suspects, came = {}, {}, false, 0
 for i = FIRST, #ARGV, 2 do
   local kf_account = ARGV[i]
   local before = tonumber(known['on:' .. kf_account])
@@ -21,6 +21,7 @@ for i = FIRST, #ARGV, 2 do
   -- It was said to be offline by a call, and serves fewer now: perhaps it takes fans again.
   if known['lie:' .. kf_account] and before and tonumber(ARGV[i + 1]) < before then
     redis.call('HDEL', key, 'lie:' .. kf_account)
+    known['lie:' .. kf_account] = nil
   end
   if not known['on:' .. kf_account] then came = came + 1 end
   redis.call('HSET', key, 'on:' .. kf_account, ARGV[i + 1])
@@ -33,7 +34,9 @@ for name in pairs(known) do
   if kind == 'on' then -- it is online no more
     redis.call('HDEL', key, name)
     redis.call('HSETNX', key, 'off:' .. kf_account, began)
-  elseif kind == 'lie' and not is_online[kf_account] then -- the list agrees with the call
+  elseif kind == 'lie' and is_online[kf_account] then
+    has_suspects = true
+  elseif kind == 'lie' then -- the list agrees with the call
     redis.call('HDEL', key, name)
   end
 end
@@ -44,6 +47,7 @@ if empty_since and began - empty_since >= LONG_EMPTY_MS then next_at = math.max(
 redis.call('HSET', key, 'began', string.format('%.0f', began), 'fresh', next_at + longer_ms, 'next', next_at,
   'online', table.concat(names, '|'))
 redis.call('HDEL', key, 'blind', 'empty_since')
+if known.lied and not has_suspects then redis.call('HDEL', key, 'lied') end
 if empty_since then redis.call('HSET', key, 'empty_since', empty_since) end
 redis.call('ZADD', BASE .. 'watch', 'XX', next_at, appid)
 redis.call('DEL', BASE .. 'wanted:' .. appid)

@@ -2,9 +2,9 @@
 -- next target that can be asked.
 -- ARGV: retention, id, fence, kf_account, choose (1 or 0), lease_ms, doubt, out, offline (the agent just found
 -- so, or ''), visited (who was asked in vain in this delivery), attempts, calls, n, then n times (slot, call, message).
--- Returns {what, calling, reason, is_unread}: `what` is 'ok', 'cancelled' when it was taken back meanwhile, 'over' when
+-- Returns {what, calling, reason, is_unread, left_ms}: `what` is 'ok', 'cancelled' when it was taken back meanwhile, 'over' when
 -- a next target was to be chosen after the deadline, or 'lost'; `calling` is '' when nobody can be asked now, for
--- `reason` ('' when every target is wrong).
+-- `reason` ('' when every target is wrong); `left_ms` is the time to the deadline, which a join may have moved.
 local id, fence, calling, chooses, lease_ms = ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5] == '1', tonumber(ARGV[6])
 local doubt, out, offline, visited, n = ARGV[7], ARGV[8], ARGV[9], ARGV[10], tonumber(ARGV[13])
 
@@ -18,12 +18,13 @@ if chooses or calling ~= rec.calling then
   take_off(rec, doubt_of(rec) == rec.calling)
   if account.paused and chooses then
     reason = 'paused'
-  elseif is_over then
-    reason = rec.reason
-  elseif chooses then
+  elseif chooses and not is_over then
     calling, reason, is_unread, is_counted = choose(account, rec.targets, out, visited, asks_before(rec))
   end
-  if calling ~= '' then give(account, calling, id, is_counted) end
+  if calling ~= '' then
+    give(account, calling, id, is_counted)
+    if chooses then hold_suspect(account, calling) end
+  end
 end
 local fields = attempt_fields(n, 14)
 for _, part in ipairs({ 'calling', calling, 'attempts', ARGV[11], 'calls', ARGV[12] }) do
@@ -32,4 +33,4 @@ end
 redis.call('HSET', record_key(id), unpack(fields))
 if out ~= '' then redis.call('HSET', record_key(id), 'out', out) end
 redis.call('ZADD', BASE .. 'due', NOW + lease_ms, id)
-return { rec.cancel and 'cancelled' or is_over and 'over' or 'ok', calling, reason, is_unread and 1 or 0 }
+return { rec.cancel and 'cancelled' or is_over and 'over' or 'ok', calling, reason, is_unread and 1 or 0, rec.deadline_at - NOW }

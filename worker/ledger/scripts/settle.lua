@@ -3,8 +3,8 @@
 --       doubt, served_by, attempts, calls, strikes, crashes, out, because, worker, mark (with which the worker steps back,
 --       see `machines.lua`; or ''), n, then n times (slot, call, message), then what claim_next takes (nothing: take
 --       none).
--- Returns {written, stirred, claimed}: `written` is 'ok', or 'lost' when the claim was not ours any more;
--- `stirred` is 1 when others may go now.
+-- Returns {written, stirred, claimed}: `written` is the status that it has now, or 'lost' when the claim was not ours
+-- any more; `stirred` is 1 when others may go now.
 -- A settle sent again finds its fence on a record that is not calling: it was written, and that is fine.
 local id, fence, status, reason, holds = ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6]
 local wait_ms, doubt, served_by, attempts, calls = tonumber(ARGV[7]), ARGV[8], ARGV[9], ARGV[10], ARGV[11]
@@ -58,7 +58,8 @@ local function learned(rec)
   return fields
 end
 
--- What this machine cannot do, another one may: it goes back to its lane, unless every other one stepped back too.
+-- What this machine cannot do, another one may: the request goes back to its lane when one is free; else the account is
+-- held.
 local function is_left_to_others(rec)
   if holds ~= 'machine' then return false end
   if mark ~= '' then step_back(worker, mark) end
@@ -70,7 +71,7 @@ local function write(rec)
   local fields = learned(rec)
   take_off(rec, served_by == rec.calling or doubt_of(rec) == rec.calling)
   if is_answer() then end_hold(rec) end
-  if status == 'created' and account_of(rec.appid).lied then forget_lie(account_of(rec.appid), rec.calling) end
+  if status == 'created' then forget_lie(account_of(rec.appid), served_by) end
   local is_left = is_left_to_others(rec)
   if is_left and reason == 'unconfirmed' then status = 'queued' end -- another one may read the fan back
   if rec.cancel and (status == 'waiting' or status == 'failed' or status == 'expired') then
@@ -94,11 +95,10 @@ local function write(rec)
   return wait(rec)
 end
 
-local rec, written = load(id), 'ok'
-if not rec or rec.fence ~= fence then
-  written = 'lost'
-elseif rec.status == 'calling' then
-  write(rec)
+local rec, written = load(id), 'lost'
+if rec and rec.fence == fence then
+  if rec.status == 'calling' then write(rec) end
+  written = rec.status
 end
 if #ARGV < next_argument then return { written, stirred } end
 return { written, stirred, claim_next(next_argument) }

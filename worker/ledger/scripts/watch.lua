@@ -6,9 +6,6 @@ local again_at = NOW + tonumber(ARGV[3])
 -- Most accounts that one pass looks at, and how many of them closely; those that nobody waits for any more go.
 local SEEN, LOOKED_AT = 1000, 100
 local leaves, taken, looked_at = ARGV[4], {}, 0
-local function is_left(appid)
-  return leaves ~= '' and (leaves == '*' or string.find(leaves, '|' .. appid .. '|', 1, true))
-end
 
 local function look(appid)
   local is_wanted = redis.call('EXISTS', BASE .. 'wanted:' .. appid) == 1
@@ -22,7 +19,7 @@ end
 
 for _, appid in ipairs(redis.call('ZRANGEBYSCORE', BASE .. 'watch', '-inf', NOW, 'LIMIT', 0, SEEN)) do
   if #taken == tonumber(ARGV[2]) or looked_at == LOOKED_AT then break end
-  if not is_left(appid) then
+  if not is_among(appid, leaves) then
     looked_at = looked_at + 1
     look(appid)
   end
