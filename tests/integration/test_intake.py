@@ -23,6 +23,7 @@ class Reader:
         self.queue = broker.queue_name(config.key_prefix, request.Lane.BATCH)
         self.refused: list[tuple[bytes, str, str]] = []
         self.delivered: list[kombu.Message] = []
+        self.may_consume = True
         conf = broker.configuration(config)
         self.connection = kombu.Connection(
             conf["broker_url"],
@@ -30,6 +31,7 @@ class Reader:
             transport_options={
                 **conf["broker_transport_options"],
                 "on_refused": lambda *entry: self.refused.append(entry),
+                "may_consume": lambda: self.may_consume,
             },
         )
         (queue,) = [each for each in conf["task_queues"] if each.name == self.queue]
@@ -145,3 +147,22 @@ def test_a_message_that_is_not_acknowledged_comes_back_clean(
     assert [message.payload[0] for message in reading.delivered] == [shapes.IDS]
     assert reading.refused == []
     assert client.exists(reading.queue, f"{config.key_prefix}.unacked") == 0
+
+
+def test_who_may_not_consume_takes_nothing_until_it_may_again(
+    reading: Reader, client: redis.Redis
+) -> None:
+    """Entries stay for others; one that was asked for already is taken: nobody else has it."""
+    client.lpush(reading.queue, *[json.dumps(shapes.entry())] * 2)
+    reading.may_consume = False
+    reading.drain(0)
+    assert (reading.delivered, client.llen(reading.queue)) == ([], 2)
+    reading.may_consume = True
+    reading.drain(2)
+    assert len(reading.delivered) == 2
+    reading.may_consume = False
+    client.lpush(reading.queue, json.dumps(shapes.entry()))
+    reading.drain(3)
+    client.lpush(reading.queue, json.dumps(shapes.entry()))
+    reading.drain(0)
+    assert (len(reading.delivered), client.llen(reading.queue)) == (3, 1)

@@ -287,6 +287,49 @@ def test_a_sign_of_life_is_given_now_and_then(room: Room, monkeypatch: pytest.Mo
     assert room.announced == 2
 
 
+def test_who_has_something_to_say_does_not_wait_for_the_next_sign(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though no more than twice a second, whatever flaps."""
+    now = [100.0]
+    monkeypatch.setattr(waiting_room.time, "monotonic", lambda: now[0])
+    room.room.tick()
+    room.room.announce_soon()
+    room.room.tick()
+    assert room.announced == 1
+    now[0] += waiting_room.ANNOUNCE_SECONDS
+    room.room.tick()
+    assert room.announced == 2
+    now[0] += 1
+    room.room.announce_soon()
+    room.room.tick()
+    assert room.announced == 3
+
+
+def test_what_was_said_while_the_sign_was_given_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nor where the ledger was away."""
+    now, said = [100.0], []
+
+    def announce() -> None:
+        said.append(now[0])
+        if len(said) == 1:
+            made.room.announce_soon()
+        if len(said) == 2:
+            raise errors.LedgerUnavailable("redis://h", "gone", maybe_written=False)
+
+    made = Room(announce)
+    monkeypatch.setattr(waiting_room.time, "monotonic", lambda: now[0])
+    made.room.tick()
+    now[0] += waiting_room.ANNOUNCE_SECONDS
+    with pytest.raises(errors.LedgerUnavailable):
+        made.room.tick()
+    now[0] += waiting_room.ANNOUNCE_SECONDS
+    made.room.tick()
+    assert len(said) == 3
+
+
 def passes(room: Room, number: int) -> Callable[[], bool]:
     return lambda: room.ledger.asked >= number
 

@@ -19,6 +19,8 @@ _CALL_MS = 500.0
 _SHARE = 3
 #: How long after its deadline a request may end: a call, and a tick of the waiting room.
 _MOST_LATE_SECONDS = _CALL_MS / 1000 + 1.0
+#: How often a fan may be woken to find another one of them out.
+_WAKES = 10
 _LIARS = [f"liar{number:02d}@hbshop" for number in range(1, 61)]
 #: Who else is there.
 _OTHER = "emil@hbshop"
@@ -75,9 +77,12 @@ class Lies(fault.Tool):
         if at.is_whole and late > _MOST_LATE_SECONDS:
             at.complain(f"somebody ended {late:.1f} s after the deadline")
         of_one = collections.Counter(wasted)
+        most = max(of_one.values(), default=0)
+        if most > len(_LIARS) + _WAKES:
+            at.complain(f"liars were asked {most} times for one fan")
         at.notes["longest after a deadline, seconds"] = round(late, 2)
         at.notes[f"calls to liars for {len(self._beside)} fans"] = len(wasted)
-        at.notes["calls to liars for one fan, at most"] = max(of_one.values(), default=0)
+        at.notes["calls to liars for one fan, at most"] = most
 
 
 def _scenario(*names: str) -> str:

@@ -25,6 +25,8 @@ _WARM_SECONDS = 3.0
 _BAD_SECONDS, _PROBE_SECONDS = 20.0, 72.0
 #: How many wait while all machines are bad.
 _HELD = 20
+#: Create calls that two bad machines may make meanwhile: a probe of theirs is none.
+_MOST_CALLS = 4
 #: How many machines are good.
 _GOOD = 3
 #: A name that this machine does not find while the file `flag` is there.
@@ -151,9 +153,10 @@ class BadMachine(fault.Tool):
             what="the account is held, and all wait",
         )
         time.sleep(at.scaled(_BAD_SECONDS))
-        at.notes[f"all bad: create calls that came through for {_HELD} fans"] = (
-            len(pacer.calls()) - before
-        )
+        calls = len(pacer.calls()) - before
+        at.notes[f"all bad: create calls for {_HELD} fans"] = calls
+        if calls > _MOST_CALLS:
+            at.complain(f"{calls} create calls by machines that had stepped back")
         if at.stack.count(record.Status.WAITING) < len(ids):
             at.complain("somebody went on although all machines are bad")
         since = time.monotonic()
