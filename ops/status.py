@@ -11,7 +11,7 @@ import typer
 from producers import moments, terminal
 from producers.commands import options
 from worker.contract import record
-from worker.ledger import agents, reader
+from worker.ledger import agents, marks, reader
 
 #: Exit status of --check when something needs a person.
 _NEEDS_PERSON = 1
@@ -30,7 +30,7 @@ _TROUBLE = {
 
 
 #: How often in a row a machine must have found no way to WeChat before a person has to look.
-_TIMES_OF_TROUBLE = 3
+_STRIKES_OF_TROUBLE = 3
 
 
 def status(
@@ -88,7 +88,7 @@ def _workers(reads: reader.Reader, now: datetime.datetime) -> list[dict[str, Any
 
 
 def _worker(
-    name: str, about: Mapping[str, Any], back: Sequence[reader.Mark], now: datetime.datetime
+    name: str, about: Mapping[str, Any], back: Sequence[marks.Mark], now: datetime.datetime
 ) -> dict[str, Any]:
     age = now.timestamp() - about["at"] / 1000
     return {
@@ -149,7 +149,7 @@ def _lasting(worker: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         mark
         for mark in worker["stepped_back"]
         if worker["is_alive"]
-        and (mark["reason"] != record.Reason.TRANSIENT or mark["times"] >= _TIMES_OF_TROUBLE)
+        and (mark["reason"] != record.Reason.TRANSIENT or mark["strikes"] >= _STRIKES_OF_TROUBLE)
     ]
 
 

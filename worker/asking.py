@@ -19,14 +19,10 @@ from typing import Protocol, TypeVar
 from worker import errors
 from worker.contract import record, request
 from worker.ledger import claims
-from worker.wechat import kfsession, tokens, transport
+from worker.wechat import account as wechat_account
+from worker.wechat import kfsession
 
 T = TypeVar("T")
-
-#: Takes a token out of its source.
-GetToken = Callable[[tokens.TokenSource], str]
-#: A call of WeChat's API: it takes the transport and an access token.
-Call = Callable[[transport.Transport, str], T]
 
 #: What ends a request when create says it says nothing of the request when a read does.
 _NO_ANSWER_TO_A_READ = (
@@ -48,46 +44,6 @@ class Over(Exception):
 
 class Interrupted(Exception):
     """The worker shuts down, and no call is under way."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
-    """What a worker needs to call WeChat for one account."""
-
-    appid: str
-    transport: transport.Transport
-    tokens: tokens.TokenSource
-    #: Whether the token comes from WeChat's API too: then there is one way to both.
-    has_token_of_wechat: bool = False
-
-    def token(self, get: GetToken) -> str:
-        """A token; raises TokenUnavailable, or what WeChat said to the token call.
-
-        A refusal is of the credentials and the address that this machine has.
-        """
-        try:
-            return get(self.tokens)
-        except errors.TokenUnavailable as error:
-            cause = error.cause_error
-            if isinstance(cause, errors.AccountBlocked):
-                cause = errors.MachineRefused(
-                    str(cause), errcode=cause.errcode, errmsg=cause.errmsg, rid=cause.rid
-                )
-            has_no_way = isinstance(cause, errors.NeverLeft) and self.has_token_of_wechat
-            if isinstance(cause, errors.Refused) or (cause is not None and has_no_way):
-                raise cause from None
-            raise
-
-    def call(self, make: Call[T]) -> T:
-        """Make a call that is about no request; with a renewed token where the first is rejected.
-
-        Raises a class of WeChatError, or TokenUnavailable.
-        """
-        token = self.token(lambda source: source.get())
-        try:
-            return make(self.transport, token)
-        except errors.TokenRejected:
-            return make(self.transport, self.token(lambda source: source.renew(token)))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +84,7 @@ class Asking:
     def __init__(
         self,
         claim: claims.Claim,
-        account: Account | None,
+        account: wechat_account.Account | None,
         keeper: Keeper,
         *,
         is_stopping: Callable[[], bool],
@@ -361,7 +317,7 @@ class Asking:
         rejected = token
         return call(account.token(lambda source: source.renew(rejected)))
 
-    def _known_account(self) -> Account:
+    def _known_account(self) -> wechat_account.Account:
         if self._account is None:
             raise errors.CredentialsMissing(
                 f"this worker has no credentials for account {self.claim.appid}",

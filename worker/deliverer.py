@@ -19,6 +19,7 @@ from worker import asking, delivery, errors, machine, retry
 from worker.contract import record, settings
 from worker.ledger import claims
 from worker.ledger import ledger as ledgers
+from worker.wechat import account as wechat_account
 
 T = TypeVar("T")
 
@@ -56,7 +57,7 @@ class Deliverer:
     def __init__(
         self,
         ledger: ledgers.Ledger,
-        accounts: dict[str, asking.Account],
+        accounts: dict[str, wechat_account.Account],
         config: settings.Settings,
         this_machine: machine.Machine,
         *,

@@ -186,6 +186,6 @@ class Machine:
             error=str(trouble.error),
             hint=getattr(trouble.error, "hint", None)
             or hints.of_machine(trouble.reason, getattr(trouble.error, "errcode", None)),
-            times=trouble.strikes,
+            strikes=trouble.strikes,
             probe_seconds=round(trouble.seconds, 1),
         )

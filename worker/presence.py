@@ -14,9 +14,10 @@ from typing import Final, TypeVar
 
 import structlog
 
-from worker import asking, errors, machine, retry
+from worker import errors, machine, retry
 from worker.contract import errcodes
 from worker.ledger import accounts as ledgers
+from worker.wechat import account as wechat_account
 from worker.wechat import agents
 
 T = TypeVar("T")
@@ -43,7 +44,7 @@ class Presence:
     def __init__(
         self,
         ledger: ledgers.Accounts,
-        accounts: Mapping[str, asking.Account],
+        accounts: Mapping[str, wechat_account.Account],
         this_machine: machine.Machine,
         *,
         seconds: float,
@@ -129,7 +130,7 @@ class Presence:
         able = [name for name, bound in is_bound.items() if bound]
         self._ledger.name(appid, able, [name for name in is_bound if name not in able])
 
-    def _ask(self, appid: str, call: asking.Call[T]) -> T:
+    def _ask(self, appid: str, call: wechat_account.Call[T]) -> T:
         return self._accounts[appid].call(call)
 
     def _tell_blind(self, reading: ledgers.Reading, error: errors.KfsessionError) -> None:

@@ -13,7 +13,8 @@ from typing import Final
 
 import structlog
 
-from worker import asking, errors, machine, retry
+from worker import errors, machine, retry
+from worker.wechat import account as wechat_account
 from worker.wechat import agents
 
 log = structlog.get_logger(__name__)
@@ -30,7 +31,7 @@ class Probes:
     def __init__(
         self,
         this_machine: machine.Machine,
-        accounts: Mapping[str, asking.Account],
+        accounts: Mapping[str, wechat_account.Account],
     ) -> None:
         self._machine = this_machine
         self._accounts = accounts

@@ -13,7 +13,6 @@ import celery
 import structlog
 
 from worker import (
-    asking,
     credentials,
     deliverer,
     errors,
@@ -27,6 +26,7 @@ from worker import doorbell as doorbells
 from worker.contract import settings
 from worker.ledger import connection
 from worker.ledger import ledger as ledgers
+from worker.wechat import account as wechat_account
 
 log = structlog.get_logger(__name__)
 
@@ -120,8 +120,8 @@ class Runtime:
         self._credentials.close()
         self._client.close()
 
-    def _account(self, account: settings.Account) -> asking.Account:
-        return asking.Account(
+    def _account(self, account: settings.Account) -> wechat_account.Account:
+        return wechat_account.Account(
             appid=account.appid,
             transport=self._credentials.api,
             tokens=self._credentials.token_source(account),

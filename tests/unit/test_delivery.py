@@ -15,9 +15,10 @@ import tenacity
 
 from tests.unit.ledger import stage as stages
 from tests.unit.ledger.stage import AGENT, APPID, FAN, OTHER
-from worker import asking, deliverer, errors, machine, retry
+from worker import deliverer, errors, machine, retry
 from worker.contract import request
 from worker.ledger import claims
+from worker.wechat import account as wechat_account
 
 BUSY, LOST, OFFLINE, OUT, UNBOUND, SERVED = -1, "lost", 65415, 65401, 65402, 65414
 THIRD = "kf3@acct"
@@ -110,7 +111,7 @@ class World(stages.Stage):
         self.machine = machine.Machine("w1", [APPID], clock=self._monotonic)
         #: How often the worker said that somebody waits for a reading.
         self.wishes = 0
-        account = asking.Account(
+        account = wechat_account.Account(
             appid=APPID,
             transport=self.wechat,  # type: ignore[arg-type]
             tokens=self.tokens,

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import structlog.testing
 
-from worker import asking, errors, machine, probing, retry
+from worker import errors, machine, probing, retry
 from worker.ledger import accounts
+from worker.wechat import account as wechat_account
 
 NO_NAME = errors.NeverLeft("api.weixin.qq.com: not sent: Name or service not known")
 REFUSED = errors.MachineRefused("errcode 40164", errcode=40164, errmsg="invalid ip")
@@ -65,7 +66,7 @@ class Process:
             "host:1:abc", ["wx1", "wx2"], changed=self._change, clock=self.clock
         )
         self.accounts = {
-            appid: asking.Account(
+            appid: wechat_account.Account(
                 appid=appid,
                 transport=self.wechat,  # type: ignore[arg-type]
                 tokens=tokens,

@@ -13,8 +13,9 @@ import structlog.testing
 
 from tests.unit.ledger import stage as stages
 from tests.unit.ledger.stage import AGENT, APPID, OTHER
-from worker import asking, errors, machine, presence
+from worker import errors, machine, presence
 from worker.ledger import accounts
+from worker.wechat import account as wechat_account
 
 REFUSED = errors.from_errcode(48001, "api unauthorized rid: 1234-5678")
 
@@ -99,7 +100,7 @@ class Fleet(stages.Stage):
     def process(self, *appids: str, ledger: Any = None) -> presence.Presence:
         """One more process, with credentials for these accounts."""
         known = {
-            each: asking.Account(
+            each: wechat_account.Account(
                 appid=each,
                 transport=self.wechat,  # type: ignore[arg-type]
                 tokens=self.tokens,

@@ -41,7 +41,7 @@ alone. Times are integer milliseconds since 1970.
 |                          |        | <host>:<pid>:<random>                                      |           |
 | serving:<appid>          | zset   | workers that serve the account, by their last sign of life | worker    |
 | stepped_back             | hash   | "<worker> <appid>", or "<worker> *" for all accounts ->    | everybody |
-|                          |        | "<since> <until> <times> <reason> <errcode or -> <errmsg>"; |          |
+|                          |        | "<since> <until> <strikes> <reason> <errcode> <errmsg>";   |           |
 |                          |        | to remove one has that worker probe with its next beat     |           |
 | counters                 | hash   | name -> how often something odd was seen                   | everybody |
 | dead                     | list   | newest 1,000 refused broker entries, as JSON               | everybody |

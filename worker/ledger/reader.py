@@ -16,7 +16,7 @@ from typing import Any
 import redis
 
 from worker.contract import record, request
-from worker.ledger import agents, hints, keys, records
+from worker.ledger import agents, keys, marks, records
 
 #: A worker that has said nothing for so long is gone, in seconds.
 ALIVE_SECONDS = 60
@@ -71,39 +71,10 @@ class Event:
         """The event as plain JSON values."""
         return {
             "position": self.position,
-            "at": _iso(self.at),
+            "at": records.iso(self.at),
             "id": self.id,
             "status": self.status,
             "reason": self.reason,
-        }
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
-    """With which one worker stepped back from an account, or from all of them (None)."""
-
-    appid: str | None
-    since: datetime.datetime
-    #: When the worker probes whether it is over.
-    until: datetime.datetime
-    #: How often in a row.
-    times: int
-    reason: record.Reason | str
-    errcode: int | None
-    errmsg: str
-
-    @property
-    def hint(self) -> str:
-        """What a person should do."""
-        return hints.of_machine(self.reason, self.errcode)
-
-    def as_json(self) -> dict[str, Any]:
-        """The mark as plain JSON values."""
-        return {
-            **dataclasses.asdict(self),
-            "since": _iso(self.since),
-            "until": _iso(self.until),
-            "hint": self.hint,
         }
 
 
@@ -233,25 +204,9 @@ class Reader:
         said = self._client.hgetall(self._keys.workers)
         return {name: _worker(said[name]) for name in sorted(said)}
 
-    def stepped_back(self) -> dict[str, list[Mark]]:
+    def stepped_back(self) -> dict[str, list[marks.Mark]]:
         """What each worker alone cannot do now, by its name; only those that stepped back."""
-        found: dict[str, list[Mark]] = {}
-        for name, told in sorted(self._client.hgetall(self._keys.stepped_back).items()):
-            worker, _, scope = name.rpartition(" ")
-            since, until, times, reason, because = told.split(" ", 4)
-            errcode, _, errmsg = because.partition(" ")
-            found.setdefault(worker, []).append(
-                Mark(
-                    appid=None if scope == "*" else scope,
-                    since=records.moment(since),
-                    until=records.moment(until),
-                    times=int(times),
-                    reason=record.word(record.Reason, reason),
-                    errcode=None if errcode == "-" else int(errcode),
-                    errmsg=errmsg,
-                )
-            )
-        return found
+        return marks.read(self._client.hgetall(self._keys.stepped_back))
 
     def is_served(self) -> bool:
         """Whether any worker lives."""
@@ -341,10 +296,6 @@ class Reader:
             yield from ((score, request_id) for request_id, score in rows)
             if len(rows) < _PAGE:
                 return
-
-
-def _iso(moment: datetime.datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _worker(said: str) -> dict[str, Any]:

@@ -16,6 +16,11 @@ def moment(ms: str | float) -> datetime.datetime:
     return datetime.datetime.fromtimestamp(float(ms) / 1000, datetime.UTC)
 
 
+def iso(at: datetime.datetime) -> str:
+    """A time as readers get it: ISO 8601, UTC, milliseconds."""
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 #: The states in which a reason says something; while queued or calling it is only what came before.
 _HAS_REASON = frozenset(
     {record.Status.WAITING, record.Status.FAILED, record.Status.EXPIRED, record.Status.CANCELLED}

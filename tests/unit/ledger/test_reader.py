@@ -236,7 +236,7 @@ def test_machines_that_stepped_back_are_told_with_the_mend(stage: stages.Stage) 
     ]
     stage.announce(worker="w1", marks=marks)
     wide, narrow = sorted(stage.reader.stepped_back()["w1"], key=lambda each: each.appid or "")
-    assert (narrow.appid, narrow.times, narrow.reason) == (APPID, 2, "account_blocked")
+    assert (narrow.appid, narrow.strikes, narrow.reason) == (APPID, 2, "account_blocked")
     assert (narrow.errcode, narrow.errmsg) == (40164, "invalid ip 10.0.0.7")
     assert (narrow.until - narrow.since).total_seconds() == 65
     assert "whitelist" in narrow.hint
