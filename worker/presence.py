@@ -69,8 +69,7 @@ class Presence:
         limit = self._hands()
         if limit == 0:
             return
-        leaves = self._machine.taker.leaves
-        taken = self._ledger.watch(limit, interval_seconds=self._seconds, leaves=leaves)
+        taken = self._ledger.watch(limit, interval_seconds=self._seconds, taker=self._machine.taker)
         self._begun.extend([time.monotonic()] * len(taken))
         self._under_way |= {
             self._pool.submit(self._read, reading)

@@ -72,6 +72,7 @@ class Runtime:
         self.room = waiting_room.WaitingRoom(
             self.ledger.waiting,
             self.doorbell,
+            self.machine,
             slots=config.concurrency,
             announce=self.announce,
             look=self._look,

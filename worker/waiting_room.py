@@ -16,7 +16,7 @@ from typing import Final
 import structlog
 
 from worker import doorbell as doorbells
-from worker import errors, retry
+from worker import errors, machine, retry
 from worker.contract import request, settings
 from worker.ledger import waiting as ledgers
 
@@ -50,6 +50,7 @@ class WaitingRoom:
         self,
         ledger: ledgers.Waiting,
         doorbell: doorbells.Doorbell,
+        this_machine: machine.Machine,
         *,
         slots: int,
         announce: Callable[[], None],
@@ -57,6 +58,7 @@ class WaitingRoom:
     ) -> None:
         self._ledger = ledger
         self._doorbell = doorbell
+        self._machine = this_machine
         self._slots = slots
         self._announce = announce
         self._look = look
@@ -134,7 +136,7 @@ class WaitingRoom:
 
     def _ring_again(self) -> None:
         """Ring for those whose doorbells were lost, or were too few for all that are queued."""
-        self._ring(self._ledger.left_queued(PASS_IDS), unless=FEW_A_SLOT)
+        self._ring(self._ledger.left_queued(PASS_IDS, self._machine.taker), unless=FEW_A_SLOT)
 
     def _ring(self, ring: Mapping[request.Lane, Sequence[str]], *, unless: float) -> None:
         """Ring each lane that has ids, `unless` so many doorbells a slot are on their way there.

@@ -35,7 +35,7 @@ _LASTING = (
 #: Kinds that belong to an account, of which there are few, or that a deadline removes.
 _OF_ACCOUNTS, _EXPIRING = (
     ("account:", "token:", "serving:"),
-    ("door:", "given:", "wanted:", "joined:"),
+    ("door:", "given:", "wanted:", "joined:", "stepped_back:"),
 )
 #: A session is opened in WeChat's time, settled in Redis's: one machine, rounded.
 _ROUNDED_MS = 2

@@ -23,7 +23,8 @@ def pass_holds(client: redis.Redis, prefix: str) -> None:
     A machine hears of it with its next beat.
     """
     of, now = keys.Keys(prefix), round(time.time() * 1000)
-    client.delete(of.stepped_back)
+    for worker in client.hkeys(of.workers):
+        client.delete(of.stepped_back(str(worker)))
     for appid in client.hkeys(of.accounts):
         client.eval(_END_HOLD, 1, of.account(str(appid)), now)
     for room in client.zrange(of.rooms, 0, -1):

@@ -882,6 +882,51 @@ def test_a_ladder_fails_with_the_code_nobody_knows(world: World, codes: list[int
     assert world.outcome(request_id) == ("failed", "unknown_errcode", None)
 
 
+@pytest.mark.parametrize("capacity", [0, 5])
+def test_a_code_nobody_knows_of_any_bars_nobody_else(world: World, capacity: int) -> None:
+    """It fails after a few agents, or all who are online; others of the room go on meanwhile."""
+    world.announce({"": capacity})
+    world.observe({f"kf{n}@acct": 0 for n in range(9)})
+    world.wechat.creates = [99999, 99999, 99999, 0]
+    ids = [world.submit(f"o{n}", kf_account="any").id for n in range(4)]
+    world.deliver(*ids)
+    assert world.outcome(ids[0]) == ("failed", "unknown_errcode", None)
+    assert world.get(ids[0]).api_calls == 3
+    assert {world.status(each) for each in ids[1:]} == {"created"}
+
+
+def test_any_is_through_once_all_who_are_online_answered_that(world: World) -> None:
+    """Nobody is waited for who may sign in."""
+    world.observe({AGENT: 0, OTHER: 0})
+    world.wechat.creates = [99999]
+    request_id = world.submit(kf_account="any").id
+    world.deliver(request_id)
+    assert world.outcome(request_id) == ("failed", "unknown_errcode", None)
+    assert world.get(request_id).api_calls == 2
+
+
+def test_who_was_told_a_code_nobody_knows_waits_alone(world: World) -> None:
+    """In the room it would be sent ahead of those for whom its first agent is right."""
+    world.observe({AGENT: 0})
+    world.wechat.creates = [99999, OFFLINE]
+    request_id = world.submit(fallbacks=[OTHER], ttl_seconds=7200).id
+    world.know(AGENT, OTHER)
+    world.observe({AGENT: 0})
+    world.deliver(request_id)
+    assert world.outcome(request_id)[:2] == ("waiting", "agent_offline")
+    assert world.in_room(f"{AGENT}|{OTHER}") == []
+    world.pass_seconds(7)
+    assert world.ring() == [request_id]
+    world.deliver(request_id)
+    assert world.outcome(request_id)[:2] == ("waiting", "agent_offline")
+    assert world.watch() == [APPID], "a reading is wanted"
+    world.observe({AGENT: 0, OTHER: 0})
+    world.wechat.creates = [0]
+    world.pass_seconds(7)
+    world.deliver(*world.ring())
+    assert world.outcome(request_id) == ("created", None, OTHER)
+
+
 def test_a_code_nobody_knows_is_remembered_while_others_are_waited_for(world: World) -> None:
     """Who answered it is not asked again; it is what the request fails with in the end."""
     world.observe(ALL_ONLINE)
@@ -1112,8 +1157,8 @@ def test_a_dead_token_of_this_machine_is_not_the_account_s(world: World) -> None
     request_id = world.submit().id
     world.deliver(request_id)
     assert (world.status(request_id), world.wechat.made) == ("queued", [])
-    (about,) = world.client.hgetall(world.keys.stepped_back).items()
-    assert about[0] == f"w1 {APPID}"
+    (about,) = world.client.hgetall(world.keys.stepped_back("w1")).items()
+    assert about[0] == APPID
     assert about[1].endswith(" 1 token - WeChat rejects the token in /t")
 
 
@@ -1128,7 +1173,7 @@ def test_the_request_of_an_account_without_credentials_is_left_to_who_has_them(
     assert world.deliver(*foreign, own) == 2
     assert [world.status(each) for each in (*foreign, own)] == ["queued"] * 3 + ["created"]
     assert world.ring() == foreign
-    assert world.client.hgetall(world.keys.stepped_back) == {}, "nothing to probe"
+    assert world.client.hgetall(world.keys.stepped_back("w1")) == {}, "nothing to probe"
 
 
 def test_an_account_that_nobody_has_credentials_for_is_held_until_somebody_has(

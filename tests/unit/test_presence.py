@@ -216,7 +216,7 @@ class Crowd:
         self._clock = clock
         self.taken_at: list[float] = []
 
-    def watch(self, limit: int, *, interval_seconds: float, leaves: str) -> list[accounts.Reading]:
+    def watch(self, limit: int, *, interval_seconds: float, taker: Any) -> list[accounts.Reading]:
         self.taken_at += [self._clock.now] * limit
         return [accounts.Reading(appid=APPID, began_ms=n) for n in range(limit)]
 
@@ -446,7 +446,7 @@ def test_the_trouble_of_one_machine_blinds_nobody(
     fleet.wechat.answers = [trouble]
     fleet.look(one)
     assert fleet.told("blind") is None
-    assert len(fleet.client.hgetall(fleet.keys.stepped_back)) == 1
+    assert len(fleet.client.hgetall(fleet.keys.stepped_back("w1"))) == 1
     fleet.wechat.answers = [{AGENT: 0}]
     fleet.look(one)
     assert fleet.told("online") is None, "who stepped back reads nothing"

@@ -7,11 +7,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import structlog.testing
 
-from worker import errors, waiting_room
+from worker import errors, machine, waiting_room
 from worker.contract import request
 from worker.ledger import waiting
 
@@ -68,7 +69,7 @@ class FakeLedger:
             raise found
         return found
 
-    def left_queued(self, limit: int) -> dict[request.Lane, tuple[str, ...]]:
+    def left_queued(self, limit: int, _taker: Any) -> dict[request.Lane, tuple[str, ...]]:
         assert limit == waiting_room.PASS_IDS
         return self.left
 
@@ -136,6 +137,7 @@ class Room:
         self.room = waiting_room.WaitingRoom(
             self.ledger,  # type: ignore[arg-type]
             self.doorbell,  # type: ignore[arg-type]
+            machine.Machine("w1", ["wx1"]),
             slots=2,
             announce=announce or self.announce,
             look=self.look,

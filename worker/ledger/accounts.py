@@ -15,7 +15,7 @@ import redis
 
 from worker import errors
 from worker.contract import record, request
-from worker.ledger import keys
+from worker.ledger import claims, keys
 from worker.ledger import scripts as lua
 
 #: How long a wish for a reading stands, in seconds.
@@ -84,14 +84,16 @@ class Accounts:
         """Say that `worker`, who served these accounts, is gone."""
         self._scripts.run("depart", worker, *appids)
 
-    def watch(self, limit: int, *, interval_seconds: float, leaves: str = "") -> list[Reading]:
+    def watch(
+        self, limit: int, *, interval_seconds: float, taker: claims.Taker = claims.ANYBODY
+    ) -> list[Reading]:
         """Take up to `limit` accounts that somebody waits for and that are due for a reading.
 
-        Nobody else gets the same account before `interval_seconds` are over. What the worker
-        `leaves` to others (see `claims.Taker`) is not taken.
+        Nobody else gets the same account before `interval_seconds` are over. What `taker`
+        leaves to others is not taken.
         """
         interval_ms = round(interval_seconds * 1000)
-        now_ms, appids = self._scripts.run("watch", limit, interval_ms, leaves)
+        now_ms, appids = self._scripts.run("watch", limit, interval_ms, taker.leaves, taker.worker)
         return [Reading(appid=appid, began_ms=int(now_ms)) for appid in appids]
 
     def observe(

@@ -40,7 +40,7 @@ alone. Times are integer milliseconds since 1970.
 | workers                  | hash   | worker -> "<at> " and JSON {version, slots}; a worker is   | everybody |
 |                          |        | <host>:<pid>:<random>                                      |           |
 | serving:<appid>          | zset   | workers that serve the account, by their last sign of life | worker    |
-| stepped_back             | hash   | "<worker> <appid>", or "<worker> *" for all accounts ->    | everybody |
+| stepped_back:<worker>    | hash   | appid, or * for all accounts ->                            | everybody |
 |                          |        | "<since> <until> <strikes> <reason> <errcode> <errmsg>";   |           |
 |                          |        | to remove one has that worker probe with its next beat     |           |
 | counters                 | hash   | name -> how often something odd was seen                   | everybody |
@@ -125,7 +125,6 @@ class Keys:
         self.schema = self.base + "schema"
         self.rooms = self.base + "rooms"
         self.watch = self.base + "watch"
-        self.stepped_back = self.base + "stepped_back"
 
     def request(self, request_id: str) -> str:
         """A record."""
@@ -162,6 +161,10 @@ class Keys:
     def account(self, appid: str) -> str:
         """What is known of an account and its agents."""
         return f"{self.base}account:{appid}"
+
+    def stepped_back(self, worker: str) -> str:
+        """What one worker alone cannot do now."""
+        return f"{self.base}stepped_back:{worker}"
 
     def wanted(self, appid: str) -> str:
         """Somebody asked for a reading of who is online."""

@@ -7,11 +7,18 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from worker.contract import record
 from worker.ledger import hints, records
+
+_KEPT = re.compile(
+    r"(?P<since>\d{1,14}) (?P<until>\d{1,14}) (?P<strikes>\d{1,9}) (?P<reason>\S+)"
+    r" (?P<errcode>-|-?\d{1,9}) (?P<errmsg>.*)",
+    re.ASCII | re.DOTALL,
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,21 +50,22 @@ class Mark:
         }
 
 
-def read(kept: Mapping[str, str]) -> dict[str, list[Mark]]:
-    """The marks of each worker, by its name."""
-    found: dict[str, list[Mark]] = {}
-    for name, told in sorted(kept.items()):
-        worker, _, scope = name.rpartition(" ")
-        since, until, strikes, reason, because = told.split(" ", 4)
-        errcode, _, errmsg = because.partition(" ")
-        mark = Mark(
-            appid=None if scope == "*" else scope,
-            since=records.moment(since),
-            until=records.moment(until),
-            strikes=int(strikes),
-            reason=record.word(record.Reason, reason),
-            errcode=None if errcode == "-" else int(errcode),
-            errmsg=errmsg,
-        )
-        found.setdefault(worker, []).append(mark)
-    return found
+def read(kept: Mapping[str, str]) -> list[Mark]:
+    """The marks of one worker; what cannot be read was not written by us, and is left out."""
+    read = (_read(scope, told) for scope, told in sorted(kept.items()))
+    return [mark for mark in read if mark is not None]
+
+
+def _read(scope: str, told: str) -> Mark | None:
+    found = _KEPT.fullmatch(told)
+    if found is None:
+        return None
+    return Mark(
+        appid=None if scope == "*" else scope,
+        since=records.moment(found["since"]),
+        until=records.moment(found["until"]),
+        strikes=int(found["strikes"]),
+        reason=record.word(record.Reason, found["reason"]),
+        errcode=None if found["errcode"] == "-" else int(found["errcode"]),
+        errmsg=found["errmsg"],
+    )

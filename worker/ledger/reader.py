@@ -206,7 +206,12 @@ class Reader:
 
     def stepped_back(self) -> dict[str, list[marks.Mark]]:
         """What each worker alone cannot do now, by its name; only those that stepped back."""
-        return marks.read(self._client.hgetall(self._keys.stepped_back))
+        names = sorted(self._client.hkeys(self._keys.workers))
+        with self._client.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.hgetall(self._keys.stepped_back(name))
+            kept = pipe.execute()
+        return {name: marks.read(each) for name, each in zip(names, kept, strict=True) if each}
 
     def is_served(self) -> bool:
         """Whether any worker lives."""

@@ -22,7 +22,7 @@ _SHARED = {
     "claim": ("holds", "given", "agents", "rooms", "machines", "claiming"),
     "depart": (),
     "gate": ("rooms", "known_account"),
-    "left_queued": (),
+    "left_queued": ("machines",),
     "names": (),
     "observe": ("holds", "given", "rooms"),
     "open_rooms": ("holds", "given", "agents", "rooms"),

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from worker.contract import request
+from worker.ledger import claims
 from worker.ledger import scripts as lua
 
 
@@ -50,9 +51,14 @@ class Waiting:
         has_more, *rings = self._scripts.run("open_rooms", limit, round(rest_seconds * 1000))
         return Opened(has_more=bool(has_more), ring=_by_lane(rings))
 
-    def left_queued(self, limit: int) -> Mapping[request.Lane, tuple[str, ...]]:
-        """Up to `limit` ids of each lane whose oldest was left for two seconds, oldest first."""
-        return _by_lane(self._scripts.run("left_queued", limit))
+    def left_queued(
+        self, limit: int, taker: claims.Taker = claims.ANYBODY
+    ) -> Mapping[request.Lane, tuple[str, ...]]:
+        """Up to `limit` ids of each lane whose oldest was left for two seconds, oldest first.
+
+        Without those of accounts that `taker` leaves to others, who ring for them.
+        """
+        return _by_lane(self._scripts.run("left_queued", limit, taker.leaves, taker.worker))
 
     def purge(self, limit: int) -> int:
         """Remove up to `limit` final records whose retention is over; returns how many."""

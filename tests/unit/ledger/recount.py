@@ -35,9 +35,9 @@ LIVES = {
     "cancelled": {"queued"},
 }
 #: What ends by itself, and what stands alone.
-_EXPIRING = {"key", "doubt", "joined", "door", "given", "wanted"}
+_EXPIRING = {"key", "doubt", "joined", "door", "given", "wanted", "stepped_back"}
 _ALONE = {"due", "retention", "rooms", "watch", "events", "accounts", "workers", "counters"}
-_ALONE |= {"dead", "schema", "stirring", "stepped_back"}
+_ALONE |= {"dead", "schema", "stirring"}
 _HASHES = {"request", "account", "door", "accounts", "workers", "counters", "stirring"}
 _HASHES |= {"stepped_back"}
 _NAMED = _EXPIRING | {"request", "index", "room", "rooms", "account", "fan", "serving"}

@@ -15,7 +15,14 @@ BACK = claims.Taker(worker="w1", leaves=f"|{APPID}|")
 
 
 def marks(stage: stages.Stage) -> dict[str, str]:
-    return stage.client.hgetall(stage.keys.stepped_back)
+    """By worker and scope."""
+    start = stage.keys.stepped_back("")
+    return {
+        f"{key.removeprefix(start)} {scope}": told
+        for key in stage.all_keys()
+        if key.startswith(start)
+        for scope, told in stage.client.hgetall(key).items()
+    }
 
 
 def step_back(stage: stages.Stage, worker: str = "w1", mark: str = MARK) -> bool:
@@ -63,7 +70,7 @@ def test_a_mark_that_somebody_removed_is_to_be_probed_now(stage: stages.Stage) -
     old = f"{APPID} 3000 60000 1 account_blocked 40164 invalid ip"
     assert stage.announce(marks=[MARK]).hurried == set()
     assert stage.announce(marks=[old]).hurried == set()
-    stage.client.delete(stage.keys.stepped_back)
+    stage.client.delete(stage.keys.stepped_back("w1"))
     assert stage.announce(marks=[old]).hurried == {APPID}
     assert stage.announce(marks=[old]).hurried == set(), "once"
 
@@ -154,6 +161,18 @@ def test_a_mark_that_the_ledger_does_not_know_yet_holds_nobody(stage: stages.Sta
     assert stage.status(request_id) == "queued"
 
 
+def test_a_step_of_the_clock_keeps_no_machine_from_being_welcome(stage: stages.Stage) -> None:
+    """Its sign of life lies further ahead than any can."""
+    stage.announce(worker="w2")
+    stage.client.zadd(f"{stage.keys.base}serving:{APPID}", {"w2": (stage.now() + 3600) * 1000})
+    step_back(stage)
+    request_id = stage.submit().id
+    assert stage.ledger.claim([request_id], "d1", taker=BACK).claim is None
+    assert stage.status(request_id) == "waiting"
+    stage.announce(worker="w2")
+    assert stage.let_out() == [request_id]
+
+
 def test_the_end_of_a_request_needs_no_machine(stage: stages.Stage) -> None:
     """Whoever looks at it buries it."""
     stage.announce(worker="w2")
@@ -225,9 +244,34 @@ def test_readings_are_left_to_others(stage: stages.Stage) -> None:
     step_back(stage)
     stage.ledger.accounts.want_reading([APPID])
     watch = stage.ledger.accounts.watch
-    assert watch(10, interval_seconds=5, leaves=f"|{APPID}|") == []
-    assert watch(10, interval_seconds=5, leaves="*") == []
-    assert [each.appid for each in watch(10, interval_seconds=5, leaves="|wx9|")] == [APPID]
+    for leaves in (f"|{APPID}|", "*"):
+        assert watch(10, interval_seconds=5, taker=claims.Taker(worker="w1", leaves=leaves)) == []
+    other = claims.Taker(worker="w1", leaves="|wx9|")
+    assert [each.appid for each in watch(10, interval_seconds=5, taker=other)] == [APPID]
+
+
+def test_readings_that_nobody_can_make_bar_nobody(stage: stages.Stage) -> None:
+    """They are due again an interval later; else those behind them would never have their turn."""
+    stage.announce()
+    step_back(stage)
+    stage.ledger.accounts.want_reading([APPID])
+    assert stage.ledger.accounts.watch(10, interval_seconds=5, taker=BACK) == []
+    assert stage.watch() == []
+    stage.pass_seconds(5)
+    assert stage.watch() == [APPID]
+
+
+def test_who_serves_an_account_rings_for_what_was_left_in_its_lane(stage: stages.Stage) -> None:
+    """Who leaves it to others rings for the rest."""
+    stage.announce(worker="w2")
+    stage.announce(appid="wx2", worker="w1", marks=[MARK])
+    for n in range(3):
+        stage.submit(f"o{n}")
+    other = stage.submit("oOTHER", appid="wx2").id
+    stage.pass_seconds(3)
+    ring = stage.ledger.waiting.left_queued(2, BACK)
+    assert ring["escalation"] == (other,)
+    assert len(stage.left_queued()) == 4
 
 
 @pytest.mark.parametrize("is_alone", [False, True])

@@ -242,3 +242,14 @@ def test_machines_that_stepped_back_are_told_with_the_mend(stage: stages.Stage) 
     assert "whitelist" in narrow.hint
     assert (wide.appid, wide.errcode) == (None, None)
     assert "proxy" in wide.as_json()["hint"]
+
+
+@pytest.mark.parametrize(
+    "told",
+    ["", "s u 1 token", "1 2 x token - no", "1 2 3 token x no", "1 99999999999999999 1 t - n"],
+)
+def test_a_mark_that_nobody_of_ours_wrote_stops_no_reader(stage: stages.Stage, told: str) -> None:
+    """The others are told."""
+    stage.announce(worker="w1", marks=[f"{APPID} 0 0 1 token - no token"])
+    stage.client.hset(stage.keys.stepped_back("w1"), "wx9", told)
+    assert [each.appid for each in stage.reader.stepped_back()["w1"]] == [APPID]

@@ -132,6 +132,18 @@ local function goes_before(one, other)
   return one.kf_account < other.kf_account
 end
 
+-- Whether `any` is through for a request that was told a code nobody knows: by so many agents, or by all who are online.
+local MOST_UNKNOWN = 3
+local function is_through(account, out)
+  if not string.find(out, '?', 1, true) then return false end
+  local is_given_up, count, left = {}, 0, 0
+  for each in string.gmatch(out, '[^|?]+@[^|]+') do is_given_up[each], count = true, count + 1 end
+  for _, one in ipairs(online_of(account)) do
+    if not is_given_up[one.kf_account] then left = left + 1 end
+  end
+  return count >= MOST_UNKNOWN or (left == 0 and #online_of(account) > 0)
+end
+
 -- Who `any` is now, or nil; `tell` hears why of each who cannot be asked. The list is taken in the order of what
 -- each can have at most, so that few have to be counted; that nobody was found holds for the whole script.
 local function whoever(account, is_out, is_list_wrong, may_ask_suspect, tell)
@@ -190,6 +202,8 @@ local function choose(account, targets, out, visited, since)
     elseif not is_out[target] then
       if not (is_first or account.is_fresh or account.is_blind) then
         note('unread')
+      elseif target == 'any' and account.is_fresh and is_through(account, out) then
+        -- Nobody else is asked: where no other target is left, the request fails with that code.
       elseif target == 'any' then
         local found = whoever(account, is_out, next(is_visited) ~= nil, may_ask_suspect, note)
         if found then return found, '', false, true end

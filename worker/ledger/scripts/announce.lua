@@ -20,29 +20,15 @@ local worker, FIRST_ACCOUNT = ARGV[3], 6
 local FIRST_MARK = FIRST_ACCOUNT + 2 * tonumber(ARGV[5])
 local now = string.format('%.0f', NOW)
 
-local function forget(name, before, also)
+local function forget(name, before, of)
   local said = redis.call('HGETALL', BASE .. name)
   for i = 1, #said, 2 do
     local at = tonumber(string.match(said[i + 1], '^%d+'))
     if at and at < before then
       redis.call('HDEL', BASE .. name, said[i])
-      if also then also(said[i]) end
+      redis.call('DEL', BASE .. of .. said[i])
     end
   end
-end
-
--- The scopes that this worker stepped back from, by the ledger; marks of workers that are gone go too.
-local function marked()
-  local scopes = {}
-  for _, field in ipairs(redis.call('HKEYS', BASE .. 'stepped_back')) do
-    local of, scope = string.match(field, '^(%S+) (.*)$')
-    if of == worker then
-      scopes[scope] = true
-    elseif redis.call('HEXISTS', BASE .. 'workers', of) == 0 then
-      redis.call('HDEL', BASE .. 'stepped_back', field)
-    end
-  end
-  return scopes
 end
 
 -- The first machine that gets through again, or a new one: where none did, one request probes at once.
@@ -55,8 +41,9 @@ local function welcome(appid)
 end
 
 redis.call('HSET', BASE .. 'workers', worker, now .. ' ' .. ARGV[4])
-forget('workers', NOW - FORGET_WORKER_MS)
-local stood, marks, hurried = marked(), {}, {}
+forget('workers', NOW - FORGET_WORKER_MS, 'stepped_back:')
+local stood, marks, hurried = {}, {}, {}
+for _, scope in ipairs(redis.call('HKEYS', marks_key(worker))) do stood[scope] = true end
 for i = FIRST_MARK, #ARGV do
   local scope, age_ms = step_back(worker, ARGV[i])
   if not stood[scope] and tonumber(age_ms) > TOLD_MS then hurried[#hurried + 1] = scope end
@@ -64,7 +51,7 @@ for i = FIRST_MARK, #ARGV do
 end
 local function has_ended(scope) return stood[scope] and not marks[scope] end
 for scope in pairs(stood) do
-  if has_ended(scope) then redis.call('HDEL', BASE .. 'stepped_back', worker .. ' ' .. scope) end
+  if has_ended(scope) then redis.call('HDEL', marks_key(worker), scope) end
 end
 
 local is_needed, is_served = 0, {}
@@ -74,11 +61,11 @@ for i = FIRST_ACCOUNT, FIRST_MARK - 1, 2 do
   is_served[appid] = true
   redis.call('HSET', BASE .. 'accounts', appid, now)
   redis.call('HSET', account_key(appid), 'capacity', ARGV[i + 1])
-  local is_new = tonumber(redis.call('ZSCORE', serving, worker) or 0) < NOW - SILENT_MS
+  local is_new = math.abs(NOW - tonumber(redis.call('ZSCORE', serving, worker) or 0)) > SILENT_MS
   redis.call('ZADD', serving, now, worker)
   if is_new then redis.call('ZREMRANGEBYSCORE', serving, '-inf', NOW - FORGET_WORKER_MS) end
   if marks[appid] or marks['*'] then
-    if not is_another_free(appid, worker) then is_needed = 1 end
+    if is_needed == 0 and not is_another_free(appid, worker) then is_needed = 1 end
   elseif (is_new or has_ended(appid) or has_ended('*')) and not is_another_free(appid, worker) then
     welcome(appid)
   end
@@ -88,5 +75,5 @@ local others = {}
 for _, appid in ipairs(redis.call('HKEYS', BASE .. 'accounts')) do
   if not is_served[appid] then others[#others + 1] = appid end
 end
-forget('accounts', NOW - FORGET_ACCOUNT_MS, function(appid) redis.call('DEL', BASE .. 'serving:' .. appid) end)
+forget('accounts', NOW - FORGET_ACCOUNT_MS, 'serving:')
 return { mine, is_needed, others, hurried }

@@ -47,7 +47,7 @@ local function find_agent(rec, doubt, rest_ms)
     found.calling, reason = '', 'agent_full'
   end
   if found.calling == '' and reason ~= '' then
-    enter_room(rec, reason, NOW + rest_ms)
+    if stands_apart(rec.out) then wait_alone(rec, reason, NOW + rest_ms) else enter_room(rec, reason, NOW + rest_ms) end
     return nil, is_unread
   end
   if found.calling ~= '' then

@@ -1,15 +1,19 @@
 -- Machines: the worker processes that serve an account, and what one of them alone cannot do. `serving:<appid>` scores
--- each worker by its last sign of life. `stepped_back` keeps a mark for each account that a worker leaves to others:
--- "<worker> <appid>", or "<worker> *" for all -> "<since> <until> <strikes> <reason> <errcode or -> <errmsg>".
+-- each worker by its last sign of life. `stepped_back:<worker>` keeps a mark for each account that it leaves to others:
+-- the appid, or * for all -> "<since> <until> <strikes> <reason> <errcode or -> <errmsg>".
 
 -- A worker that was silent for so long may be gone: three beats.
 local SILENT_MS = 15 * 1000
+-- Marks end with the worker's beats.
+local MARKS_SECONDS = 3600
 -- What an account can be held for because no machine gets through.
 local OF_MACHINES = { token = true, account_blocked = true, transient = true }
 
+local function marks_key(worker) return BASE .. 'stepped_back:' .. worker end
+
 -- The mark of a worker that stepped back from `appid`, or nil.
 local function mark_of(worker, appid)
-  local v = redis.call('HMGET', BASE .. 'stepped_back', worker .. ' ' .. appid, worker .. ' *')
+  local v = redis.call('HMGET', marks_key(worker), appid, '*')
   return v[1] or v[2] or nil
 end
 
@@ -39,7 +43,7 @@ end
 -- <left_ms> <strikes> <reason> <errcode or -> <errmsg>", where the scope is an appid or *. Returns scope and age.
 local function step_back(worker, mark)
   local scope, age_ms, left_ms, told = string.match(mark, '^(%S+) (%d+) (%d+) (.*)$')
-  redis.call('HSET', BASE .. 'stepped_back', worker .. ' ' .. scope,
-    string.format('%.0f %.0f %s', NOW - age_ms, NOW + left_ms, told))
+  redis.call('HSET', marks_key(worker), scope, string.format('%.0f %.0f %s', NOW - age_ms, NOW + left_ms, told))
+  redis.call('EXPIRE', marks_key(worker), MARKS_SECONDS)
   return scope, age_ms
 end

@@ -11,6 +11,8 @@ local FOR_AGENTS = { agent_offline = true, agent_full = true, paused = true }
 local BATCHES = 1e13
 -- What a room's door remembers is kept for so long.
 local DOOR_SECONDS = 3600
+-- How long somebody who waits alone for an agent has its account read.
+local WANTED_SECONDS = 30
 -- Most rooms, about, that one script wakes; the waiting room goes on with the others.
 local ROOMS_A_STIR = 1000
 
@@ -72,6 +74,21 @@ local function enter_room(rec, reason, wake_at, strikes)
   end
   if FOR_AGENTS[reason] then watch(rec.appid) end
 end
+
+-- Hold `rec` alone until `wake_at` at the latest.
+local function wait_alone(rec, reason, wake_at)
+  move(rec, 'waiting', reason, 'next_attempt_at', wake_at)
+  redis.call('HDEL', record_key(rec.id), 'calling', 'holder', 'crashes')
+  redis.call('ZADD', BASE .. 'due', math.min(wake_at, rec.deadline_at), rec.id)
+  if FOR_AGENTS[reason] then
+    redis.call('SET', BASE .. 'wanted:' .. rec.appid, 1, 'EX', WANTED_SECONDS)
+    watch(rec.appid)
+  end
+end
+
+-- Whether a request cannot ask whom its room asks: an agent answered it a code that nobody knows. Were it sent ahead, it
+-- would find nobody for the others.
+local function stands_apart(out) return string.find(out, '?', 1, true) ~= nil end
 
 -- What became of one who came out of a room: a session opens it for the others, and its agent is not
 -- offline any more; anything else lets the next one try. Returns whether somebody may go now.

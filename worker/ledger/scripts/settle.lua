@@ -35,12 +35,12 @@ local function wait(rec)
     local ends = hold_account(account_of(rec.appid), id, NOW + wait_ms, reason, strikes, because)
     return enter_room(rec, reason, ends)
   end
-  if holds == 'room' then return enter_room(rec, reason, NOW + wait_ms, strikes) end
-  tell_room(rec, false)
-  move(rec, 'waiting', reason, 'next_attempt_at', NOW + wait_ms)
-  redis.call('HDEL', record_key(id), 'calling', 'holder', 'crashes')
+  if holds == 'room' and not stands_apart(out ~= '' and out or rec.out) then
+    return enter_room(rec, reason, NOW + wait_ms, strikes)
+  end
+  if tell_room(rec, false) then stirred = 1 end
+  wait_alone(rec, reason, NOW + wait_ms)
   if crashes ~= '0' then redis.call('HSET', record_key(id), 'crashes', crashes) end
-  redis.call('ZADD', BASE .. 'due', math.min(NOW + wait_ms, rec.deadline_at), id)
 end
 
 -- What the calls taught, as fields of the record.

@@ -1,5 +1,5 @@
 -- Take accounts whose agents somebody waits for, to read who is online. ARGV: retention, limit, how long until the
--- next reading of the same account (ms), the accounts that this worker leaves to others ("|wx1|wx2|", or *).
+-- next reading of the same account (ms), the accounts that this worker leaves to others ("|wx1|wx2|", or *), worker.
 -- Taking one moves its next reading away, so that one worker in the whole fleet reads it.
 -- Returns the server's time in ms, and the accounts.
 local again_at = NOW + tonumber(ARGV[3])
@@ -22,6 +22,8 @@ for _, appid in ipairs(redis.call('ZRANGEBYSCORE', BASE .. 'watch', '-inf', NOW,
   if not is_among(appid, leaves) then
     looked_at = looked_at + 1
     look(appid)
+  elseif not is_another_free(appid, ARGV[5]) then -- nobody reads it now, and others stand behind it
+    redis.call('ZADD', BASE .. 'watch', again_at, appid)
   end
 end
 return { string.format('%.0f', NOW), taken }
