@@ -126,6 +126,17 @@ def test_who_stepped_back_leaves_requests_in_their_lane(stage: stages.Stage) -> 
     stage.check()
 
 
+def test_the_doorbell_of_a_backlog_is_not_passed_on(stage: stages.Stage) -> None:
+    """It would come back here as long as the others are busy; they draw by themselves."""
+    stage.announce(worker="w2")
+    step_back(stage)
+    request_id = stage.submit().id
+    stage.pass_seconds(2)
+    stage.announce(worker="w2")
+    assert stage.ledger.claim([request_id], "d1", taker=BACK).passed_on == ()
+    assert stage.left_queued() == [request_id]
+
+
 def test_what_is_left_to_others_bars_nobody_behind_it(stage: stages.Stage) -> None:
     """Up to a thousand; beyond that the others' draining the lane has to be waited for."""
     stage.announce(worker="w2")

@@ -173,8 +173,12 @@ local function claim_next(first)
       used = used + 1
       local rec = load(ARGV[i])
       if rec and is_left(rec) then
-        redis.call('ZADD', BASE .. 'due', NOW, rec.id) -- the next tick of a waiting room rings it
-        passed_on[#passed_on + 1] = rec.id
+        -- The next tick of a waiting room rings it. Who stands here for longer waits for free slots, which draw by
+        -- themselves: to ring again and again would bring the doorbell back here.
+        if NOW - rec.updated_at < RING_AGAIN_MS then
+          redis.call('ZADD', BASE .. 'due', NOW, rec.id)
+          passed_on[#passed_on + 1] = rec.id
+        end
       elseif rec then
         local taken = try(rec)
         if taken then return taken end
