@@ -37,6 +37,8 @@ FEW_A_SLOT: Final = 0.25
 CHORES_SECONDS: Final = 5.0
 #: Shortest time between two signs of life, in seconds, whatever there is to say.
 ANNOUNCE_SECONDS: Final = 0.5
+#: Most of the time that signs of life may take: with many accounts one keeps Redis busy for a while.
+MOST_ANNOUNCING: Final = 0.02
 
 
 class WaitingRoom:
@@ -62,7 +64,7 @@ class WaitingRoom:
         self._slots = slots
         self._announce = announce
         self._look = look
-        self._chores_at = self._announced_at = 0.0
+        self._chores_at = self._announced_at = self._announcing_seconds = 0.0
         self._is_closing = threading.Event()
         self._has_news = threading.Event()
         self._thread = threading.Thread(target=self._run, name="waiting-room", daemon=True)
@@ -82,7 +84,9 @@ class WaitingRoom:
 
     def announce_soon(self) -> None:
         """This worker has something to say: do not wait for the next sign of life."""
-        soon = self._announced_at + ANNOUNCE_SECONDS
+        soon = self._announced_at + max(
+            ANNOUNCE_SECONDS, self._announcing_seconds / MOST_ANNOUNCING
+        )
         self._chores_at = min(self._chores_at, soon)
         self._has_news.set()
 
@@ -111,6 +115,7 @@ class WaitingRoom:
         self._chores_at = self._announced_at + CHORES_SECONDS  # `announce_soon` may come meanwhile
         try:
             self._announce()
+            self._announcing_seconds = time.monotonic() - self._announced_at
             while self._ledger.purge(PASS_IDS) == PASS_IDS and not self._is_closing.is_set():
                 pass
         except errors.LedgerUnavailable:

@@ -49,6 +49,7 @@ for i = FIRST_MARK, #ARGV do
   if not stood[scope] and tonumber(age_ms) > TOLD_MS then hurried[#hurried + 1] = scope end
   marks[scope] = true
 end
+keep_marks(worker)
 local function has_ended(scope) return stood[scope] and not marks[scope] end
 for scope in pairs(stood) do
   if has_ended(scope) then redis.call('HDEL', marks_key(worker), scope) end

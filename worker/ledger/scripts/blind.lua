@@ -5,7 +5,10 @@
 -- nobody can tell of wake by their own times. Returns 1 when this is news.
 local appid, began, next_at, worker, mark = ARGV[2], tonumber(ARGV[3]), NOW + tonumber(ARGV[5]), ARGV[6], ARGV[7]
 local account = account_of(appid)
-if mark ~= '' then step_back(worker, mark) end
+if mark ~= '' then
+  step_back(worker, mark)
+  keep_marks(worker)
+end
 if began < account.began then return 0 end -- a later reading told
 if mark ~= '' and is_another_free(appid, worker) then
   redis.call('ZADD', BASE .. 'watch', 'XX', NOW, appid)

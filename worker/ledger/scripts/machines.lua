@@ -10,6 +10,7 @@ local MARKS_SECONDS = 3600
 local OF_MACHINES = { token = true, account_blocked = true, transient = true }
 
 local function marks_key(worker) return BASE .. 'stepped_back:' .. worker end
+local function keep_marks(worker) redis.call('EXPIRE', marks_key(worker), MARKS_SECONDS) end
 
 -- The mark of a worker that stepped back from `appid`, or nil.
 local function mark_of(worker, appid)
@@ -44,6 +45,5 @@ end
 local function step_back(worker, mark)
   local scope, age_ms, left_ms, told = string.match(mark, '^(%S+) (%d+) (%d+) (.*)$')
   redis.call('HSET', marks_key(worker), scope, string.format('%.0f %.0f %s', NOW - age_ms, NOW + left_ms, told))
-  redis.call('EXPIRE', marks_key(worker), MARKS_SECONDS)
   return scope, age_ms
 end

@@ -62,7 +62,10 @@ end
 -- held.
 local function is_left_to_others(rec)
   if holds ~= 'machine' then return false end
-  if mark ~= '' then step_back(worker, mark) end
+  if mark ~= '' then
+    step_back(worker, mark)
+    keep_marks(worker)
+  end
   return is_another_free(rec.appid, worker)
 end
 
