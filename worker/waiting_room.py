@@ -37,7 +37,7 @@ FEW_A_SLOT: Final = 0.25
 CHORES_SECONDS: Final = 5.0
 #: Shortest time between two signs of life, in seconds, whatever there is to say.
 ANNOUNCE_SECONDS: Final = 0.5
-#: Most of the time that signs of life may take: with many accounts one keeps Redis busy for a while.
+#: Most of the time that signs of life may take: with many accounts one keeps Redis busy a while.
 MOST_ANNOUNCING: Final = 0.02
 
 
