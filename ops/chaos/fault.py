@@ -52,6 +52,8 @@ class Fault:
     chances: Mapping[str, object] = dataclasses.field(default_factory=dict)
     #: How long a call takes, where that is not the plan's to say.
     latency_ms: float | None = None
+    #: How long a request lives, where some would otherwise wait for somebody who never comes.
+    ttl_seconds: float | None = None
     #: How Valkey writes its append-only file.
     fsync: str = "everysec"
     #: How many worker processes there are.

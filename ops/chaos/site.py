@@ -92,6 +92,8 @@ class Site:
         self._scale = scale
         self._hired = 0
         self._knobs = dict(knobs)
+        if of.ttl_seconds is not None:
+            self._knobs["batch_ttl_seconds"] = self.scaled(of.ttl_seconds)
 
     def __enter__(self) -> Site:
         with contextlib.ExitStack() as undo:

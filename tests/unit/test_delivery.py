@@ -927,6 +927,21 @@ def test_who_was_told_a_code_nobody_knows_waits_alone(world: World) -> None:
     assert world.outcome(request_id) == ("created", None, OTHER)
 
 
+def test_who_waits_alone_hears_of_a_reading_in_time(world: World) -> None:
+    """It stays trusted for some seconds only, and wakes rooms."""
+    world.observe({AGENT: 0, OTHER: 0})
+    world.wechat.creates = [99999, OFFLINE, 0]
+    request_id = world.submit(fallbacks=[OTHER], ttl_seconds=7200).id
+    world.deliver(request_id)
+    world.pass_seconds(70)
+    world.deliver(*world.ring())
+    assert world.outcome(request_id)[:2] == ("waiting", "agent_offline")
+    world.observe({AGENT: 0, OTHER: 0})
+    world.pass_seconds(1.1)
+    world.deliver(*world.ring())
+    assert world.outcome(request_id) == ("created", None, OTHER)
+
+
 def test_a_code_nobody_knows_is_remembered_while_others_are_waited_for(world: World) -> None:
     """Who answered it is not asked again; it is what the request fails with in the end."""
     world.observe(ALL_ONLINE)

@@ -8,6 +8,8 @@ local LEFT = 1000
 
 -- Why an account is held that no worker has credentials for.
 local NOBODY_SERVES = '- no worker that lives has the credentials of this account: start one'
+-- A reading that somebody waits for takes about so long, ms.
+local READING_MS = 1000
 -- A machine that probes right now may take so long, ms.
 local SOONEST_MS = 5000
 
@@ -47,7 +49,11 @@ local function find_agent(rec, doubt, rest_ms)
     found.calling, reason = '', 'agent_full'
   end
   if found.calling == '' and reason ~= '' then
-    if stands_apart(rec.out) then wait_alone(rec, reason, NOW + rest_ms) else enter_room(rec, reason, NOW + rest_ms) end
+    if not stands_apart(rec.out) then
+      enter_room(rec, reason, NOW + rest_ms)
+    else
+      wait_alone(rec, reason, NOW + (is_unread and READING_MS or rest_ms)) -- a reading wakes rooms only
+    end
     return nil, is_unread
   end
   if found.calling ~= '' then
