@@ -159,7 +159,7 @@ FAULTS = (
             "errcodes": {str(code): 0.2 / len(_OF_REQUESTS) for code in _OF_REQUESTS},
             "paths": _SESSION_CALLS,
         },
-        ttl_seconds=900,  # who heard a strange code of all the others waits for an agent who is away
+        ttl_seconds=900,  # who heard strange codes of all the others waits for who is away
         tool=Struck,
         recovery="session",
     ),
