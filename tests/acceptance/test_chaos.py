@@ -19,12 +19,10 @@ RUNS = {
     "worker-killed-at-step": ("--strikes", "6"),
     "worker-killed-handover": ("--strikes", "2"),
     "worker-ended": ("--strikes", "2"),
+    # A machine without its token, or with a dead one, and `any` of liars go the same courses.
     "machine-refused": (),
-    "machine-without-token": (),
-    "machine-with-dead-token": (),
     "machine-without-dns": (),
     "agents-lie": ("--call-timeout", "2"),  # a call takes half a second
-    "any-of-liars": ("--call-timeout", "2"),
     "redis-reply-lost": ("--strikes", "10"),
     "clocks-differ": ("--strikes", "1"),
     "doorbells-dropped": (),
