@@ -91,7 +91,7 @@ def _object(value: Any, what: str) -> dict[str, Any]:
 def _check_nobody_waits(headers: dict[str, Any], embed: dict[str, Any]) -> None:
     """Refuse what goes on once the task has a result: it never has one."""
     found = [word for name, word in _WAITS_FOR_RESULT.items() if embed.get(name)]
-    if headers.get("group") is not None:
+    if headers.get("group"):
         found.append("group")
     if found:
         raise Refused(
