@@ -199,7 +199,7 @@ def _print(seen: Mapping[str, Any]) -> None:
             _said_of_mark(each["name"], mark)
             for each in seen["workers"]
             for mark in each["stepped_back"]
-            if each["is_alive"]
+            if each["is_alive"] and mark not in _lasting(each)
         )
         or None,
         "dead entries": seen["dead"],
