@@ -300,3 +300,19 @@ def test_a_reading_that_this_machine_cannot_make_blinds_nobody_else(
     assert (stage.watch() == [APPID]) is not is_alone
     assert ("blind" in stage.account()) is is_alone
     assert f"w1 {APPID}" in marks(stage)
+
+
+def test_no_probe_is_sent_that_could_ask_nobody(stage: stages.Stage) -> None:
+    """A fallback is asked only where a reading tells: the reading comes first."""
+    stage.announce()
+    stage.observe({"b@x": 0})
+    request_id = stage.submit(kf_account="a@x", fallbacks=["b@x"]).id
+    stage.ledger.accounts.name(APPID, ["a@x", "b@x"], [])
+    claim = stage.claim(request_id)
+    stage.settle(claim, "waiting", reason="token", wait_seconds=1)
+    stage.pass_seconds(30)
+    assert stage.let_out() == []
+    assert stage.watch() == [APPID]
+    stage.observe({"b@x": 0})
+    assert stage.let_out() == [request_id]
+    assert stage.claim(request_id).calling == "b@x"

@@ -46,8 +46,11 @@ local function spare_in(account, targets)
     end
     if part.left > 0 then sum, parts[#parts + 1] = sum + part.left, part end
   end
+  local is_first = true
   for target in string.gmatch(targets, '[^|]+') do
-    if target ~= 'any' then
+    if not (is_first or account.is_fresh or account.is_blind) then
+      add({ left = 0, why = 'unread' }) -- as `choose` has it: else a probe would be sent that asks nobody
+    elseif target ~= 'any' then
       add(spare_in_pass(account, target, function() return spare_of(account, target, math.huge) end))
     elseif not account.is_fresh then
       add({ left = 0, why = account.is_blind and 'agent_offline' or 'unread' })
@@ -63,6 +66,7 @@ local function spare_in(account, targets)
       end
     end
     if sum >= IDS then break end
+    is_first = false
   end
   return sum, parts, reason
 end
