@@ -28,8 +28,9 @@ class Machine(stateful.RuleBasedStateMachine):
             retention_ms=models.HOUR,
             lease_ms=round(self.stage.config.lease_seconds * 1000),
         )
-        for appid in self.model.accounts:
+        for appid, account in self.model.accounts.items():
             self.stage.announce(appid=appid)
+            account.announce(self.now_ms())
         self.wishes: dict[str, request.SessionRequest] = {}
         self.held: list[claims.Claim] = []
         self.settled: list[tuple[claims.Claim, claims.Settlement]] = []

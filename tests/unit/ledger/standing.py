@@ -6,6 +6,10 @@ import dataclasses
 from collections.abc import Mapping
 
 BLIND_MS = 60_000
+#: A worker that was silent for so long may be gone.
+SILENT_MS = 15_000
+#: What an account can be held for because no machine gets through.
+OF_MACHINES = {"token", "account_blocked", "transient"}
 FINAL = {"created", "already_served", "failed", "expired", "cancelled"}
 Fan = tuple[str, str]
 
@@ -28,6 +32,8 @@ class Account:
     is_paused: bool = False
     paused: set[str] = dataclasses.field(default_factory=set)
     hold: Hold | None = None
+    #: When its only worker announced it last.
+    served_at: int = 0
     began_at: int = 0
     fresh_until: int = 0
     next_at: int = 0
@@ -87,6 +93,14 @@ class Account:
             return False
         is_suspect = is_fresh and agent in self.lied
         return None if limit or is_suspect or (mark is not None and not is_fresh) else True
+
+    def announce(self, now: int) -> None:
+        """Where nobody was there, who comes is a reason to probe."""
+        hold = self.hold
+        is_new = abs(now - self.served_at) > SILENT_MS
+        if is_new and hold and hold.reason in OF_MACHINES and hold.probe == "-":
+            hold.ends_at = now
+        self.served_at = now
 
     def observe(self, began_at: int, sessions: Mapping[str, int]) -> int:
         """A reading; returns how many came."""

@@ -250,9 +250,10 @@ class Everybody(working.Working):
     @stateful.rule(appid=st.sampled_from(["wx1", "wx2"]), own=CAPACITIES)
     def announce(self, appid: str, own: dict[str, int]) -> None:
         """A worker that is configured anew."""
-        self.begin()
+        now = self.begin()
         self.stage.announce(own, appid)
         self.model.accounts[appid].capacities = own
+        self.model.accounts[appid].announce(now)
 
     # -- the waiting room ----------------------------------------------------------------------
 
