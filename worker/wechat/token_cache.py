@@ -3,12 +3,13 @@
 | key | type | holds |
 | --- | --- | --- |
 | `{<prefix>}:token:<appid>` | hash | token, expires_at_ms, fetched_at_ms; ends with the token |
-| `{<prefix>}:token:<appid>:lock` | string | the owner's random name, while one process fetches |
-| `{<prefix>}:token:<appid>:forced` | string | present for a minute after a forced refresh |
+| `{<prefix>}:token:<appid>:lock` | string | the owner's random name, and when it took the lock |
+| `{<prefix>}:token:<appid>:forced` | string | when a refresh was forced; for a minute after it |
 | `{<prefix>}:token:<appid>:forces` | string | forced refreshes in the last day |
 
-Times are the server's, in ms, so that no client's clock matters. Each step is one script and can
-be sent again when its reply was lost.
+Times are the server's, in ms, so that no client's clock matters. What was written at a time ahead
+of now, before that clock was set back, is over: else a lock would last, and a token be believed,
+for as much longer. Each step is one script and can be sent again when its reply was lost.
 """
 
 import dataclasses
@@ -22,13 +23,15 @@ FORCES_A_DAY = 10
 _NOW = """
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
+-- Servers that take over from each other may differ by a second.
+local function is_ahead(at) return tonumber(at or 0) > now + 1000 end
 """
 
 _READ = (
     _NOW
     + """
-local row = redis.call('HMGET', KEYS[1], 'token', 'expires_at_ms')
-if not row[1] then return nil end
+local row = redis.call('HMGET', KEYS[1], 'token', 'expires_at_ms', 'fetched_at_ms')
+if not row[1] or is_ahead(row[3]) then return nil end
 return {row[1], tonumber(row[2]) - now}
 """
 )
@@ -36,41 +39,50 @@ return {row[1], tonumber(row[2]) - now}
 _LOCK = (
     _NOW
     + """
-if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2])
-    or redis.call('GET', KEYS[2]) == ARGV[1] then
-    return now
-end
-return nil
+local held = redis.call('GET', KEYS[2])
+if held and string.match(held, '^%S+') == ARGV[1] then return now end
+if held and not is_ahead(string.match(held, ' (%d+)$')) then return nil end
+redis.call('SET', KEYS[2], ARGV[1] .. string.format(' %.0f', now), 'PX', ARGV[2])
+return now
 """
 )
 
 # A fetch that outlived its lock may come back after a later one was stored: the fence, the time at
 # which the lock was taken, keeps the older token from being written over the newer.
-_STORE = """
+_STORE = (
+    _NOW
+    + """
 local fetched_at = redis.call('HGET', KEYS[1], 'fetched_at_ms')
-local is_owner = redis.call('GET', KEYS[2]) == ARGV[1]
-if fetched_at and not is_owner and tonumber(fetched_at) >= tonumber(ARGV[3]) then return 0 end
-local expires_at = ARGV[3] + ARGV[4]
+local fence = math.min(tonumber(ARGV[3]), now)
+local is_owner = string.match(redis.call('GET', KEYS[2]) or '', '^%S+') == ARGV[1]
+local is_newer = fetched_at and not is_ahead(fetched_at) and tonumber(fetched_at) >= fence
+if is_newer and not is_owner then return 0 end
+local expires_at = fence + ARGV[4]
 redis.call('HSET', KEYS[1], 'token', ARGV[2], 'expires_at_ms', string.format('%.0f', expires_at),
-    'fetched_at_ms', ARGV[3])
+    'fetched_at_ms', string.format('%.0f', fence))
 redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', expires_at))
 return 1
 """
+)
 
 _UNLOCK = """
-if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
+local held = redis.call('GET', KEYS[2])
+if held and string.match(held, '^%S+') == ARGV[1] then redis.call('DEL', KEYS[2]) end
 return 1
 """
 
-_MAY_FORCE = """
+_MAY_FORCE = (
+    _NOW
+    + """
 local count = tonumber(redis.call('GET', KEYS[4]) or '0')
-if count >= tonumber(ARGV[1]) or not redis.call('SET', KEYS[3], '1', 'NX', 'EX', 60) then
-    return 0
-end
+local forced_at = redis.call('GET', KEYS[3])
+if count >= tonumber(ARGV[1]) or (forced_at and not is_ahead(forced_at)) then return 0 end
+redis.call('SET', KEYS[3], string.format('%.0f', now), 'EX', 60)
 redis.call('INCR', KEYS[4])
 if count == 0 then redis.call('EXPIRE', KEYS[4], 86400) end
 return 1
 """
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,9 @@
+import time
+
 import fakeredis
 import pytest
 import redis
+import time_machine
 
 from worker.wechat import token_cache
 
@@ -93,3 +96,69 @@ def test_accounts_and_prefixes_do_not_meet(client: redis.Redis) -> None:
     _share(token_cache.TokenCache(client, prefix="kf", appid="wx1"), "T")
     assert token_cache.TokenCache(client, prefix="kf", appid="wx2").read() is None
     assert token_cache.TokenCache(client, prefix="other", appid="wx1").read() is None
+
+
+def test_a_lock_taken_while_the_clock_was_ahead_is_nobodys(
+    cache: token_cache.TokenCache, client: redis.Redis
+) -> None:
+    """Its owner may be dead, and nobody would fetch a token for an hour."""
+    with time_machine.travel(time.time() + 3600, tick=True):
+        ahead = cache.lock("before", seconds=10)
+        assert ahead is not None
+        assert cache.lock("me", seconds=10) is None
+    fence = cache.lock("me", seconds=10)
+    assert fence is not None
+    assert cache.lock("you", seconds=10) is None
+    assert 9000 < client.pttl("{kf}:token:wx1:lock") <= 10_000
+    cache.unlock("before")
+    assert cache.store("me", fence=fence, token="NEW", seconds=7200)
+    assert cache.store("before", fence=ahead, token="OTHER", seconds=7200), "it came later"
+    found = cache.read()
+    assert found is not None
+    assert found.token == "OTHER"
+    assert found.remaining_seconds <= 7200
+
+
+def test_a_token_fetched_while_the_clock_was_ahead_is_fetched_again(
+    cache: token_cache.TokenCache,
+) -> None:
+    """How long it is good for is not known: an hour less than it says."""
+    with time_machine.travel(time.time() + 3600, tick=True):
+        _share(cache, "OLD", owner="before")
+        assert cache.read() is not None
+    assert cache.read() is None
+    _share(cache, "NEW")
+    found = cache.read()
+    assert found is not None
+    assert found.token == "NEW"
+
+
+def test_a_step_ahead_ends_a_token_early(cache: token_cache.TokenCache) -> None:
+    """It is fetched again, and was good all the same."""
+    _share(cache, "OLD")
+    with time_machine.travel(time.time() + 7300, tick=True):
+        assert cache.read() is None
+        _share(cache, "NEW")
+        assert cache.read() is not None
+
+
+def test_a_refresh_forced_while_the_clock_was_ahead_bars_no_other_for_an_hour(
+    cache: token_cache.TokenCache,
+) -> None:
+    """Only for its minute."""
+    with time_machine.travel(time.time() + 3600, tick=True):
+        assert cache.may_force()
+        assert not cache.may_force()
+    assert cache.may_force()
+    assert not cache.may_force()
+
+
+def test_a_lock_of_the_release_before_is_held(
+    cache: token_cache.TokenCache, client: redis.Redis
+) -> None:
+    """It wrote the owner alone."""
+    client.set("{kf}:token:wx1:lock", "other", px=5000)
+    assert cache.lock("me", seconds=10) is None
+    assert cache.lock("other", seconds=10) is not None
+    cache.unlock("other")
+    assert cache.lock("me", seconds=10) is not None
