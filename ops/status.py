@@ -93,7 +93,7 @@ def _worker(
     age = now.timestamp() - about["at"] / 1000
     return {
         "name": name,
-        "is_alive": age <= reader.ALIVE_SECONDS,
+        "is_alive": abs(age) <= reader.ALIVE_SECONDS,
         "version": about.get("version"),
         "slots": about.get("slots"),
         "seen_seconds_ago": round(max(0.0, age), 1),

@@ -158,11 +158,15 @@ class Accounts:
         """
         wanted = list(appids)
         with self._scripts.reaching(), self._client.pipeline() as pipe:
+            pipe.time()
             for appid in wanted:
-                pipe.hget(self._keys.account(appid), "next")
-            for appid, next_ms in zip(wanted, pipe.execute(), strict=True):
+                pipe.hmget(self._keys.account(appid), "next", "tried")
+            (seconds, _), *told = pipe.execute()
+            for appid, (next_ms, tried_ms) in zip(wanted, told, strict=True):
+                # Set before the clock was set back, as the scripts judge it.
+                is_over = int(tried_ms or 0) > (seconds + 1) * 1000
                 pipe.set(self._keys.wanted(appid), 1, ex=WANTED_SECONDS)
-                pipe.zadd(self._keys.watch, {appid: int(next_ms or 0)})
+                pipe.zadd(self._keys.watch, {appid: 0 if is_over else int(next_ms or 0)})
             pipe.execute()
 
     def pause(self, appid: str = "", kf_account: str = "") -> tuple[str, bool]:

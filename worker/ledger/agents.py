@@ -12,6 +12,11 @@ from collections.abc import Mapping
 
 #: As in `scripts/given.lua`: the online list may show the truth of so long ago.
 LAG_MS = 3000
+#: As in `scripts/prelude.lua`: a moment that is so little ahead is now.
+SLACK_MS = 1000
+#: As in `scripts/prelude.lua` and `scripts/holds.lua`: the longest pause between two readings, and
+#: the longest hold, where the ledger does not tell when they were set.
+LONGEST_PAUSE_MS, LONGEST_HOLD_MS = 3600 * 1000, 24 * 3600 * 1000
 #: As in `scripts/holds.lua`: that nobody can tell is true for so long after the next try was due.
 BLIND_MS = 60 * 1000
 #: As in `scripts/agents.lua`: the longest time for which a call counts for more than the list.
@@ -64,6 +69,12 @@ class Account:
         return frozenset(each.kf_account for each in self.agents if each.is_paused)
 
 
+def past(at_ms: str | float, now_ms: float) -> float:
+    """A moment as far as it can be right: one ahead of now was written before the clock was set
+    back, and counts as long ago (0)."""
+    return float(at_ms) if float(at_ms) <= now_ms + SLACK_MS else 0
+
+
 def unseen_since_ms(known: Mapping[str, str]) -> int:
     """From when on a session counts that the newest reading cannot have seen."""
     return int(known.get("began", 0)) - LAG_MS
@@ -74,9 +85,10 @@ def read(
 ) -> Account:
     """The account's hash as values; `unseen` holds each online agent's sessions since then."""
     now_ms = now.timestamp() * 1000
-    is_fresh = now_ms < int(known.get("fresh", 0))
-    is_blind = not is_fresh and now_ms < int(known.get("next", 0)) + BLIND_MS
-    until_ms, held_for = _hold(known.get("hold"))
+    began_ms = past(known.get("began", 0), now_ms)
+    is_fresh = began_ms > 0 and now_ms < int(known.get("fresh", 0))
+    is_blind = not is_fresh and now_ms < _next_reading_ms(known, now_ms) + BLIND_MS
+    until_ms, held_for = _hold(known, now_ms)
     is_held = until_ms > now_ms
     names = {name.partition(":")[2] for name in known if name.startswith(("on:", "off:", "pause:"))}
     names |= set(_own_capacities(known))
@@ -86,7 +98,7 @@ def read(
         held_for=held_for if is_held else None,
         held_until=_moment(until_ms) if is_held else None,
         blind=known.get("blind") if is_blind else None,
-        read_at=_moment(int(known["began"])) if "began" in known else None,
+        read_at=_moment(began_ms) if began_ms else None,
         agents=tuple(
             _agent(name, known, unseen, is_fresh=is_fresh, now_ms=now_ms) for name in sorted(names)
         ),
@@ -102,7 +114,7 @@ def _agent(
     now_ms: float,
 ) -> Agent:
     on = known.get(f"on:{kf_account}")
-    offline_at = int(known.get(f"off:{kf_account}", -1))
+    offline_at = past(known.get(f"off:{kf_account}", -1), now_ms)
     is_online = on is not None and offline_at < int(known.get("began", 0))
     left_ms = int(known.get(f"lie:{kf_account}", "0").partition(" ")[0]) - now_ms
     if 0 < left_ms <= LIE_MS:
@@ -119,11 +131,24 @@ def _agent(
     )
 
 
-def _hold(text: str | None) -> tuple[int, str | None]:
-    if text is None:
+def _hold(known: Mapping[str, str], now_ms: float) -> tuple[int, str | None]:
+    """Until when WeChat's refusal holds the account, and what it holds it for."""
+    if "hold" not in known:
         return 0, None
-    until_ms, reason, *_ = text.split(" ")
-    return int(until_ms), reason
+    until_ms, reason, *_ = known["hold"].split(" ")
+    if "held_at" in known:
+        is_believed = past(known["held_at"], now_ms) > 0
+    else:
+        is_believed = int(until_ms) <= now_ms + LONGEST_HOLD_MS
+    return int(until_ms) if is_believed else 0, reason
+
+
+def _next_reading_ms(known: Mapping[str, str], now_ms: float) -> int:
+    """When the agents may be read again; 0 where that is not believed."""
+    next_ms = int(known.get("next", 0))
+    if "tried" in known:
+        return next_ms if past(known["tried"], now_ms) > 0 else 0
+    return next_ms if next_ms <= now_ms + LONGEST_PAUSE_MS else 0
 
 
 def _default_capacity(known: Mapping[str, str]) -> int:
@@ -136,5 +161,5 @@ def _own_capacities(known: Mapping[str, str]) -> dict[str, int]:
     return {name: int(number) for name, number in pairs}
 
 
-def _moment(ms: int) -> datetime.datetime:
+def _moment(ms: float) -> datetime.datetime:
     return datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC)

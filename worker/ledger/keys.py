@@ -33,8 +33,8 @@ alone. Times are integer milliseconds since 1970.
 | key:<appid>:<key>        | string | an idempotency key: "<id> <digest>"; expires               | producers |
 | joined:<id>              | string | the request that a submit under this id joined; an hour    | producers |
 | token:<appid>            | hash   | the account's access token, shared by all workers          | worker    |
-| token:<appid>:lock       | string | who refreshes it now; expires                              | worker    |
-| token:<appid>:forced     | string | a forced refresh was made this minute; expires             | worker    |
+| token:<appid>:lock       | string | who refreshes it now, and since when (ms); expires         | worker    |
+| token:<appid>:forced     | string | when a forced refresh was made (ms); expires in a minute   | worker    |
 | token:<appid>:forces     | string | how many were forced today; expires                        | worker    |
 | accounts                 | hash   | appid -> when a worker last announced it                   | producers |
 | workers                  | hash   | worker -> "<at> " and JSON {version, slots}; a worker is   | everybody |
@@ -82,6 +82,7 @@ RECORD_FIELDS = {
     "m0 … m4": "of the same attempt: rid, errmsg",
     "fence": "how often it was claimed; a stale claim's write is refused (private)",
     "holder": "whose claim it is (private)",
+    "lease": "ms, the length of that claim's lease, which ends at its score in `due` (private)",
     "calling": "the agent being asked; empty when none yet (private)",
     "crashes": "failures of our own code in a row (private)",
     "cancel": "taken back during a call, or while the fan is unsure (private)",
@@ -94,11 +95,13 @@ ACCOUNT_FIELDS = {
     "paused": "ms, since when an operator holds the account",
     "pause:<agent>": "ms, since when an operator holds this agent",
     "hold": "until when WeChat's refusal holds it (ms), reason, strikes, who probes (-: nobody)",
+    "held_at": "ms, when that hold was written; one that was written later than now is over",
     "because": "errcode (or -) and errmsg of that refusal",
     "capacity": "sessions an agent may serve (0: no limit), then names with their own",
     "began": "ms, when the newest reading of who is online began",
     "fresh": "ms, until when it is trusted",
     "next": "ms, when the next one may begin",
+    "tried": "ms, when the reading or the failed try began that `next` was counted from",
     "online": "who was online, joined by |",
     "on:<agent>": "sessions that agent served",
     "off:<agent>": "ms, when WeChat last said 65415 of that agent, or a reading first missed it",

@@ -215,8 +215,8 @@ class Reader:
 
     def is_served(self) -> bool:
         """Whether any worker lives."""
-        oldest_ms = (self.now().timestamp() - ALIVE_SECONDS) * 1000
-        return any(about["at"] >= oldest_ms for about in self.workers().values())
+        now_ms, alive_ms = self.now().timestamp() * 1000, ALIVE_SECONDS * 1000
+        return any(abs(now_ms - about["at"]) <= alive_ms for about in self.workers().values())
 
     def now(self) -> datetime.datetime:
         """The time by the server's clock, which wrote every other time."""

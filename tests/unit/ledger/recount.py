@@ -37,9 +37,9 @@ LIVES = {
 #: What ends by itself, and what stands alone.
 _EXPIRING = {"key", "doubt", "joined", "door", "given", "wanted", "stepped_back"}
 _ALONE = {"due", "retention", "rooms", "watch", "events", "accounts", "workers", "counters"}
-_ALONE |= {"dead", "schema", "stirring"}
+_ALONE |= {"dead", "schema", "stirring", "clock"}
 _HASHES = {"request", "account", "door", "accounts", "workers", "counters", "stirring"}
-_HASHES |= {"stepped_back"}
+_HASHES |= {"stepped_back", "clock"}
 _NAMED = _EXPIRING | {"request", "index", "room", "rooms", "account", "fan", "serving"}
 _SCORED = {"index", "room", "given", "serving"}
 
@@ -183,7 +183,8 @@ def _check_fields(raw: Raw) -> None:
     for request_id, fields in raw.requests.items():
         status, has = fields["status"], set(fields)
         assert has - {*keys.RECORD_FIELDS} <= {f"{x}{n}" for x in "am" for n in range(5)}
-        assert ("calling" in has, "holder" in has) == (status == "calling",) * 2, request_id
+        of_claim = ("calling" in has, "holder" in has, "lease" in has)
+        assert of_claim == (status == "calling",) * 3, request_id
         assert ("finished_at" in has) == (status in FINAL), request_id
         assert "next_attempt_at" not in has or status == "waiting", request_id
         if status in FINAL:

@@ -29,7 +29,9 @@ HOLDS = {
 }
 
 _HASH_TIMES = ("submitted_at", "updated_at", "deadline_at", "next_attempt_at", "finished_at")
-_ACCOUNT_TIMES = re.compile(r"paused|pause:.*|hold|began|fresh|next|off:.*|lie:.*|lied|empty_since")
+_ACCOUNT_TIMES = re.compile(
+    r"paused|pause:.*|hold|held_at|began|fresh|next|tried|off:.*|lie:.*|lied|empty_since"
+)
 _ZSETS = re.compile(r"due|retention|rooms|watch|index:.*|room:.*|given:.*|serving:.*")
 _EXPIRING = ("key:", "doubt:", "joined:", "door:", "wanted:", "given:")
 #: Where in a room batches begin, in ms.

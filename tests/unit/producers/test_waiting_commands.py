@@ -112,7 +112,8 @@ def test_what_cannot_be_meant_is_status_2(
 def test_who_cannot_be_seen_is_said_on_stderr(kfsession: Run, desk: accounts.Accounts) -> None:
     """What a reading failed for, and what WeChat holds the account for."""
     client = conftest.connection.connect("", timeout_seconds=1, max_connections=1)
-    client.hset("{kf}:account:wx1", mapping={"fresh": 0, "hold": f"{10**14} quota 1 -"})
+    ends = round(time.time() * 1000) + 60_000
+    client.hset("{kf}:account:wx1", mapping={"fresh": 0, "hold": f"{ends} quota 1 -"})
     late = accounts.Reading(appid="wx1", began_ms=round(time.time() * 1000))
     desk.cannot_tell(late, "48001 api unauthorized", interval_seconds=60)
     _, rows, talk = kfsession("agents")

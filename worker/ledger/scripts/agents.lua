@@ -72,6 +72,7 @@ end
 -- offline before `since` is asked all the same.
 local function why_out(account, is_paused, is_on, offline_at, lie, since)
   if is_paused then return 'paused' end
+  offline_at = offline_at and past(offline_at)
   if account.is_fresh then
     if not is_on and not offline_at then return 'unmet' end
     if not is_on or (offline_at and offline_at >= account.began) then return 'agent_offline' end

@@ -23,10 +23,12 @@ local now = string.format('%.0f', NOW)
 local function forget(name, before, of)
   local said = redis.call('HGETALL', BASE .. name)
   for i = 1, #said, 2 do
-    local at = tonumber(string.match(said[i + 1], '^%d+'))
-    if at and at < before then
+    local at, rest = string.match(said[i + 1], '^(%d+)(.*)$')
+    if at and tonumber(at) < before then
       redis.call('HDEL', BASE .. name, said[i])
       redis.call('DEL', BASE .. of .. said[i])
+    elseif at and past(at) == 0 then -- the clock was set back: whoever lives is heard of again within a beat
+      redis.call('HSET', BASE .. name, said[i], string.format('%.0f', NOW - FORGET_WORKER_MS / 2) .. rest)
     end
   end
 end
@@ -64,7 +66,10 @@ for i = FIRST_ACCOUNT, FIRST_MARK - 1, 2 do
   redis.call('HSET', account_key(appid), 'capacity', ARGV[i + 1])
   local is_new = math.abs(NOW - tonumber(redis.call('ZSCORE', serving, worker) or 0)) > SILENT_MS
   redis.call('ZADD', serving, now, worker)
-  if is_new then redis.call('ZREMRANGEBYSCORE', serving, '-inf', NOW - FORGET_WORKER_MS) end
+  if is_new then
+    redis.call('ZREMRANGEBYSCORE', serving, '-inf', NOW - FORGET_WORKER_MS)
+    redis.call('ZREMRANGEBYSCORE', serving, NOW + SILENT_MS, '+inf') -- who lives is back with its next beat
+  end
   if marks[appid] or marks['*'] then
     if is_needed == 0 and not is_another_free(appid, worker) then is_needed = 1 end
   elseif (is_new or has_ended(appid) or has_ended('*')) and not is_another_free(appid, worker) then

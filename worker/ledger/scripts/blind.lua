@@ -14,7 +14,7 @@ if mark ~= '' and is_another_free(appid, worker) then
   redis.call('ZADD', BASE .. 'watch', 'XX', NOW, appid)
   return 0
 end
-redis.call('HSET', account.key, 'blind', ARGV[4], 'next', next_at)
+redis.call('HSET', account.key, 'blind', ARGV[4], 'next', next_at, 'tried', NOW)
 redis.call('ZADD', BASE .. 'watch', 'XX', next_at, appid)
 redis.call('DEL', BASE .. 'wanted:' .. appid)
 if account.is_blind then return 0 end

@@ -77,13 +77,15 @@ local function leave(rec, worker, rest_ms)
     return false
   end
   if is_another_free(rec.appid, worker) then return true end
-  local until_ms, strikes, reason, because = string.match(mark_of(worker, rec.appid) or '', '^%d+ (%d+) (%d+) (%S+) (.*)$')
+  local since, until_ms, strikes, reason, because =
+    string.match(mark_of(worker, rec.appid) or '', '^(%d+) (%d+) (%d+) (%S+) (.*)$')
   if not until_ms then
     -- It is stepping back right now; else it has no credentials of the account, and a neighbouring release may.
     if redis.call('ZSCORE', BASE .. 'serving:' .. rec.appid, worker) then return true end
-    if NOW - tonumber(redis.call('HGET', BASE .. 'accounts', rec.appid) or 0) < SILENT_MS then return true end
+    if NOW - past(redis.call('HGET', BASE .. 'accounts', rec.appid)) < SILENT_MS then return true end
     until_ms, strikes, reason, because = NOW + rest_ms, 0, 'token', NOBODY_SERVES
   end
+  if since and past(since) == 0 then until_ms = NOW end -- the clock was set back: its length is not known
   local ends = math.max(tonumber(until_ms), NOW + SOONEST_MS)
   enter_room(rec, reason, hold_account(account, rec.id, ends, reason, strikes, because))
   return false
@@ -107,9 +109,12 @@ local function take(rec, holder, lease_ms, rest_ms)
     end
     rec.calling = found.calling
     rec.fence = rec.fence + 1
-    move(rec, 'calling', rec.reason, 'fence', rec.fence, 'holder', holder, 'calling', rec.calling)
+    move(rec, 'calling', rec.reason, 'fence', rec.fence, 'holder', holder, 'lease', lease_ms,
+      'calling', rec.calling)
   elseif rec.status ~= 'calling' or rec.holder ~= holder then
     return nil -- somebody else has it, or it is not its turn: a doubled doorbell harms nothing
+  else
+    redis.call('HSET', record_key(rec.id), 'lease', lease_ms)
   end
   redis.call('ZADD', BASE .. 'due', NOW + lease_ms, rec.id)
   return { rec.id, rec.fence, rec.appid, rec.openid, rec.targets, rec.out, rec.calling, doubt or '',
@@ -181,7 +186,7 @@ local function claim_next(first)
       if rec and is_left(rec) then
         -- The next tick of a waiting room rings it. Who stands here for longer waits for free slots, which draw by
         -- themselves: to ring again and again would bring the doorbell back here.
-        if NOW - rec.updated_at < RING_AGAIN_MS then
+        if NOW - past(rec.updated_at) < RING_AGAIN_MS then
           redis.call('ZADD', BASE .. 'due', NOW, rec.id)
           passed_on[#passed_on + 1] = rec.id
         end

@@ -28,6 +28,9 @@ end
 local function forget_seen(account, kf_account, began)
   local before = capacity_of(account, kf_account) > 0 and NOW - SESSION_MS or began - LAG_MS
   redis.call('ZREMRANGEBYSCORE', given_key(account.appid, kf_account), '-inf', string.format('(%.0f', before))
+  -- Those ahead were opened before the clock was set back, and count from now on.
+  local ahead = redis.call('ZRANGEBYSCORE', given_key(account.appid, kf_account), NOW + SLACK_MS, '(+inf')
+  for _, id in ipairs(ahead) do redis.call('ZADD', given_key(account.appid, kf_account), NOW, id) end
 end
 
 -- `kf_account` is about to be asked: the call counts from now on, where somebody counts.

@@ -5,20 +5,29 @@
 local PROBE_MS = 30 * 1000
 -- That nobody could tell who is online is true for so long after the next try was due.
 local BLIND_MS = 60 * 1000
+-- The longest hold, where the ledger does not tell when it was set.
+local LONGEST_HOLD_MS = 24 * 3600 * 1000
 
 local seen = {}
+
+-- Until when a hold stands; one that was set ahead of now, before the clock was set back, is over.
+local function end_of_hold(ends, held_at)
+  if held_at then return past(held_at) > 0 and ends or 0 end
+  return ends <= NOW + LONGEST_HOLD_MS and ends or 0 -- the release before did not write `held_at`
+end
 
 -- The account as it stands, read once a script.
 local function account_of(appid)
   if seen[appid] then return seen[appid] end
   local v = redis.call('HMGET', account_key(appid), 'paused', 'hold', 'began', 'fresh', 'next', 'blind', 'capacity',
-    'lied')
-  local account = { appid = appid, key = account_key(appid), paused = v[1], began = tonumber(v[3] or 0),
-    is_fresh = NOW < tonumber(v[4] or 0), is_blind = v[6] and NOW < tonumber(v[5] or 0) + BLIND_MS,
-    capacity = v[7] or '0', lied = v[8] }
+    'lied', 'held_at', 'tried')
+  local began = past(v[3])
+  local account = { appid = appid, key = account_key(appid), paused = v[1], began = began,
+    is_fresh = began > 0 and NOW < tonumber(v[4] or 0),
+    is_blind = v[6] and NOW < next_reading(v[5], v[10]) + BLIND_MS, capacity = v[7] or '0', lied = v[8] }
   if v[2] then
     local ends, reason, strikes, probe = string.match(v[2], '^(%d+) (%S+) (%d+) (%S+)$')
-    account.hold = { ends = tonumber(ends), reason = reason, strikes = strikes, probe = probe }
+    account.hold = { ends = end_of_hold(tonumber(ends), v[9]), reason = reason, strikes = strikes, probe = probe }
   end
   seen[appid] = account
   return account
@@ -27,7 +36,7 @@ end
 -- Hold the account until then; `strikes` is how often in a row it was refused, `probe` who finds out ('-': nobody).
 local function write_hold(account, ends, reason, strikes, probe)
   account.hold = { ends = ends, reason = reason, strikes = strikes, probe = probe }
-  redis.call('HSET', account.key, 'hold', string.format('%.0f %s %s %s', ends, reason, strikes, probe))
+  redis.call('HSET', account.key, 'hold', string.format('%.0f %s %s %s', ends, reason, strikes, probe), 'held_at', NOW)
 end
 
 -- Hold all of an account's calls until one probes; `id` is who found out. Returns until when.

@@ -10,7 +10,7 @@ local function known_account(appid)
   local known, alive = {}, {}
   for i = 1, #announced, 2 do
     known[#known + 1] = announced[i]
-    if NOW - tonumber(announced[i + 1]) < ALIVE_MS then alive[#alive + 1] = announced[i] end
+    if NOW - past(announced[i + 1]) < ALIVE_MS then alive[#alive + 1] = announced[i] end
   end
   if appid ~= '' then
     if #known == 0 then return appid end

@@ -14,7 +14,7 @@ end
 local function left_in(lane)
   local ids = redis.call('ZRANGE', index_key('queued', '', lane), 0, (leaves == '' and limit or LOOKED_AT) - 1)
   local since = ids[1] and redis.call('HGET', record_key(ids[1]), 'updated_at')
-  if not ids[1] or NOW - (since or 0) < RING_AGAIN_MS then return {} end
+  if not ids[1] or NOW - past(since) < RING_AGAIN_MS then return {} end
   if leaves == '' then return ids end
   local own = {}
   for _, id in ipairs(ids) do

@@ -3,7 +3,8 @@
 -- online agent.
 -- Rooms wake as soon as anybody is online: each look finds out for whom there is something to spare.
 -- Returns how many agents came online since the reading before.
-local appid, began = ARGV[2], tonumber(ARGV[3])
+-- Should the clock have been set back since it began, it counts as begun now.
+local appid, began = ARGV[2], math.min(tonumber(ARGV[3]), NOW)
 local FIRST = 6
 -- Where nobody was online for so long, it is enough to look now and then.
 local LONG_EMPTY_MS, EMPTY_MS = 3600 * 1000, 60 * 1000
@@ -25,7 +26,7 @@ for i = FIRST, #ARGV, 2 do
   end
   if not known['on:' .. kf_account] then came = came + 1 end
   redis.call('HSET', key, 'on:' .. kf_account, ARGV[i + 1])
-  if tonumber(known['off:' .. kf_account] or began) < began then redis.call('HDEL', key, 'off:' .. kf_account) end
+  if past(known['off:' .. kf_account] or began) < began then redis.call('HDEL', key, 'off:' .. kf_account) end
   known['on:' .. kf_account] = nil
   forget_seen(account, kf_account, began)
 end
@@ -33,7 +34,7 @@ for name in pairs(known) do
   local kind, kf_account = string.match(name, '^(%w+):(.*)')
   if kind == 'on' then -- it is online no more
     redis.call('HDEL', key, name)
-    redis.call('HSETNX', key, 'off:' .. kf_account, began)
+    if past(known['off:' .. kf_account]) == 0 then redis.call('HSET', key, 'off:' .. kf_account, began) end
   elseif kind == 'lie' and is_online[kf_account] then
     has_suspects = true
   elseif kind == 'lie' then -- the list agrees with the call
@@ -41,11 +42,12 @@ for name in pairs(known) do
   end
 end
 
-local empty_since = #names == 0 and tonumber(known.empty_since or began)
+local empty_since = past(known.empty_since)
+empty_since = #names == 0 and (empty_since > 0 and empty_since or began)
 local next_at, longer_ms = began + tonumber(ARGV[4]), tonumber(ARGV[5]) - tonumber(ARGV[4])
 if empty_since and began - empty_since >= LONG_EMPTY_MS then next_at = math.max(next_at, began + EMPTY_MS) end
 redis.call('HSET', key, 'began', string.format('%.0f', began), 'fresh', next_at + longer_ms, 'next', next_at,
-  'online', table.concat(names, '|'))
+  'tried', string.format('%.0f', began), 'online', table.concat(names, '|'))
 redis.call('HDEL', key, 'blind', 'empty_since')
 if known.lied and not has_suspects then redis.call('HDEL', key, 'lied') end
 if empty_since then redis.call('HSET', key, 'empty_since', empty_since) end

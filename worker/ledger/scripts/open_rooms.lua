@@ -95,7 +95,7 @@ end
 local function is_on_its_way(id, lane)
   local rec = id and load(id)
   if not rec or (lane == 'escalation' and rec.lane == 'batch') then return false end
-  return rec.status == 'queued' or (rec.status == 'calling' and NOW - rec.updated_at < SLOW_MS)
+  return rec.status == 'queued' or (rec.status == 'calling' and NOW - past(rec.updated_at) < SLOW_MS)
 end
 
 -- The lane of who stands first, or nil when the room is empty.
@@ -150,7 +150,7 @@ end
 
 -- Whether a door that opened `at` says enough to send many: somebody got through just now, or a reading tells.
 local function still_holds(account, at)
-  if account.is_fresh or account.is_blind or NOW - at < SLOW_MS then return true end
+  if account.is_fresh or account.is_blind or NOW - past(at) < SLOW_MS then return true end
   watch(account.appid)
   return false
 end

@@ -14,6 +14,25 @@ local RING_AGAIN_MS = 2000
 local time = redis.call('TIME')
 local NOW = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
+-- Two servers that take over from each other may differ by so much, ms: a moment so little ahead is now.
+local SLACK_MS = 1000
+-- The longest pause between two readings of who is online, where the ledger does not tell when it was set.
+local LONGEST_PAUSE_MS = 3600 * 1000
+
+-- When something happened, as far as that can be right. A moment ahead was written before the clock was set back: it
+-- counts as long ago (0), so that nothing rests on it for longer than it was meant to.
+local function past(at)
+  at = tonumber(at or 0)
+  return at <= NOW + SLACK_MS and at or 0
+end
+
+-- When the agents of an account may be read again, of its fields `next` and `tried`; 0 where that is not believed.
+local function next_reading(next_at, tried)
+  next_at = tonumber(next_at or 0)
+  if tried then return past(tried) > 0 and next_at or 0 end
+  return next_at <= NOW + LONGEST_PAUSE_MS and next_at or 0 -- the release before did not write `tried`
+end
+
 local function record_key(id) return BASE .. 'request:' .. id end
 local function fan_key(rec) return BASE .. 'fan:' .. rec.appid .. ':' .. rec.openid end
 local function account_key(appid) return BASE .. 'account:' .. appid end
@@ -92,14 +111,14 @@ local function release_probe(rec)
   local hold = redis.call('HGET', account_key(rec.appid), 'hold')
   local held_for = hold and string.match(hold, '^%d+( %S+ %d+ )' .. rec.id .. '$')
   if not held_for then return end
-  redis.call('HSET', account_key(rec.appid), 'hold', string.format('%.0f', NOW) .. held_for .. '-')
+  redis.call('HSET', account_key(rec.appid), 'hold', string.format('%.0f', NOW) .. held_for .. '-', 'held_at', NOW)
   redis.call('HSET', BASE .. 'stirring', rec.appid, '0')
 end
 
 -- The end: nothing changes the record after this but `retry`, and retention removes it.
 local function finish(rec, status, reason, ...)
   move(rec, status, reason, 'finished_at', NOW, ...)
-  redis.call('HDEL', record_key(rec.id), 'next_attempt_at', 'calling', 'holder', 'cancel', 'crashes')
+  redis.call('HDEL', record_key(rec.id), 'next_attempt_at', 'calling', 'holder', 'lease', 'cancel', 'crashes')
   redis.call('ZREM', BASE .. 'due', rec.id)
   release_probe(rec)
   redis.call('ZADD', BASE .. 'retention', math.max(NOW + RETENTION_MS, rec.kept_until), rec.id)
@@ -108,7 +127,7 @@ end
 -- Back into its lane; the waiting room looks at it at its deadline, or at `due_at` when that is given.
 local function queue(rec, due_at)
   move(rec, 'queued', rec.reason)
-  redis.call('HDEL', record_key(rec.id), 'next_attempt_at', 'calling', 'holder')
+  redis.call('HDEL', record_key(rec.id), 'next_attempt_at', 'calling', 'holder', 'lease')
   redis.call('ZADD', BASE .. 'due', due_at or rec.deadline_at, rec.id)
 end
 

@@ -27,7 +27,7 @@ if chooses or calling ~= rec.calling then
   end
 end
 local fields = attempt_fields(n, 14)
-for _, part in ipairs({ 'calling', calling, 'attempts', ARGV[11], 'calls', ARGV[12] }) do
+for _, part in ipairs({ 'lease', lease_ms, 'calling', calling, 'attempts', ARGV[11], 'calls', ARGV[12] }) do
   fields[#fields + 1] = part
 end
 redis.call('HSET', record_key(id), unpack(fields))

@@ -39,7 +39,8 @@ end
 
 -- When the agents of this account may be read next.
 local function may_read_at(appid)
-  return math.max(NOW, tonumber(redis.call('HGET', account_key(appid), 'next') or 0))
+  local v = redis.call('HMGET', account_key(appid), 'next', 'tried')
+  return math.max(NOW, next_reading(v[1], v[2]))
 end
 
 -- Somebody waits for this account's agents: let a worker read who is online.
@@ -57,7 +58,7 @@ local function enter_room(rec, reason, wake_at, strikes)
   local room = room_of(rec)
   local door = door_key(room)
   move(rec, 'waiting', reason)
-  redis.call('HDEL', record_key(rec.id), 'next_attempt_at', 'calling', 'holder', 'crashes')
+  redis.call('HDEL', record_key(rec.id), 'next_attempt_at', 'calling', 'holder', 'lease', 'crashes')
   redis.call('ZADD', BASE .. 'due', rec.deadline_at, rec.id)
   redis.call('ZADD', room_key(room), order_of(rec), rec.id)
   redis.call('SADD', BASE .. 'rooms:' .. rec.appid, room)
@@ -78,7 +79,7 @@ end
 -- Hold `rec` alone until `wake_at` at the latest.
 local function wait_alone(rec, reason, wake_at)
   move(rec, 'waiting', reason, 'next_attempt_at', wake_at)
-  redis.call('HDEL', record_key(rec.id), 'calling', 'holder', 'crashes')
+  redis.call('HDEL', record_key(rec.id), 'calling', 'holder', 'lease', 'crashes')
   redis.call('ZADD', BASE .. 'due', math.min(wake_at, rec.deadline_at), rec.id)
   if FOR_AGENTS[reason] then
     redis.call('SET', BASE .. 'wanted:' .. rec.appid, 1, 'EX', WANTED_SECONDS)

@@ -24,7 +24,7 @@ local function is_answer() return not HELD[holds] and ENDS[status] and not NO_AN
 local function end_hold(rec)
   local account = account_of(rec.appid)
   if not account.hold or account.hold.probe ~= id then return end
-  redis.call('HDEL', account.key, 'hold', 'because')
+  redis.call('HDEL', account.key, 'hold', 'held_at', 'because')
   account.hold = nil
   open_gate(rec.appid)
   stirred = 1
