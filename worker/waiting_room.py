@@ -126,6 +126,8 @@ class WaitingRoom:
     def _wake(self) -> bool:
         """One script's worth of due ids; whether more may be due."""
         woken = self._ledger.wake(PASS_IDS)
+        if woken.set_back_seconds:
+            log.warning("clock_set_back", seconds=woken.set_back_seconds)
         for request_id in woken.lost_leases:
             log.warning("lease_taken_back", id=request_id)
         if woken.expired:

@@ -30,7 +30,7 @@ _REASONED = frozenset({"waiting", "failed", "expired", "cancelled"})
 #: Structures that stay although nobody waits for anything.
 _LASTING = (
     *("accounts", "counters", "dead", "events", "replicated", "retention", "schema", "workers"),
-    "stepped_back",
+    *("stepped_back", "clock"),
 )
 #: Kinds that belong to an account, of which there are few, or that a deadline removes.
 _OF_ACCOUNTS, _EXPIRING = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import threading
@@ -275,6 +276,15 @@ def test_lost_leases_and_expiries_are_logged(room: Room) -> None:
         ("requests_expired", "info"),
     ]
     assert logs[0]["id"] == "x"
+
+
+def test_a_clock_that_was_set_back_is_logged(room: Room) -> None:
+    """Once, by the worker that saw it first."""
+    room.ledger.passes = [dataclasses.replace(woken(), set_back_seconds=3600.5), woken()]
+    with structlog.testing.capture_logs() as logs:
+        room.room.tick()
+        room.room.tick()
+    assert [(entry["event"], entry["seconds"]) for entry in logs] == [("clock_set_back", 3600.5)]
 
 
 def test_a_sign_of_life_is_given_now_and_then(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:

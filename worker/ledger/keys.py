@@ -20,6 +20,9 @@ alone. Times are integer milliseconds since 1970.
 | rooms                    | zset   | every room, as <appid>:<targets>, by its wake time         | everybody |
 | rooms:<appid>            | set    | the rooms of one account                                   | worker    |
 | stirring                 | hash   | appid -> how far its rooms have been woken                 | worker    |
+| clock                    | hash   | how evenly the server's clock runs: seen, steady, ahead;   | worker    |
+|                          |        | due, rooms, watch while these are put right after it was   |           |
+|                          |        | set back (see `wake.lua`)                                  |           |
 | door:<appid>:<targets>   | hash   | open, ahead, strikes, wait, reason (see `rooms.lua`)       | worker    |
 | account:<appid>          | hash   | gates and presence; its fields are listed at               | everybody |
 |                          |        | `ACCOUNT_FIELDS`                                           |           |

@@ -61,7 +61,7 @@ class Ledger:
                 within_seconds=config.submit_timeout_seconds,
             )
         self.accounts = accounts.Accounts(client, self.keys, self._scripts)
-        self.waiting = waiting.Waiting(self._scripts)
+        self.waiting = waiting.Waiting(self._scripts, lease_ms=self._lease_ms)
         self.dead_list = dead_list.DeadList(client, self.keys, self._scripts)
 
     # -- producers -------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ _SHARED = {
     "retry": (),
     "settle": ("holds", "given", "agents", "rooms", "machines", "claiming"),
     "submit": ("rooms", "known_account"),
-    "wake": ("given",),
+    "wake": ("given", "rooms"),
     "watch": ("holds", "machines"),
 }
 

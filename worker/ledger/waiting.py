@@ -6,6 +6,7 @@ Each takes a bounded number of requests in one atomic script, and says whether t
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Mapping, Sequence
 
 from worker.contract import request
@@ -21,6 +22,8 @@ class Woken:
     expired: int
     lost_leases: tuple[str, ...]
     ring: Mapping[request.Lane, tuple[str, ...]]
+    #: By how much the server's clock was set back since the pass before, whoever made that.
+    set_back_seconds: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,15 +35,32 @@ class Opened:
 
 
 class Waiting:
-    """What waits in one deployment's ledger."""
+    """What waits in one deployment's ledger; `lease_ms` is how long a claim lasts."""
 
-    def __init__(self, scripts: lua.Scripts) -> None:
+    def __init__(self, scripts: lua.Scripts, *, lease_ms: int) -> None:
         self._scripts = scripts
+        self._lease_ms = lease_ms
+        # The server's time at the last pass (ms), and when that was by this process's clock.
+        self._told_ms, self._told_at = 0, 0.0
 
     def wake(self, limit: int) -> Woken:
-        """Take up to `limit` due ids: bury, take back, wake, and say whom to ring."""
-        taken, expired, lost, *rings = self._scripts.run("wake", limit)
-        return Woken(taken=taken, expired=expired, lost_leases=tuple(lost), ring=_by_lane(rings))
+        """Take up to `limit` due ids: bury, take back, wake, and say whom to ring.
+
+        It also watches the server's clock, on which every lease rests: how long this process
+        slept since its last pass tells a long pause from a clock that was set ahead.
+        """
+        slept_ms = round((time.monotonic() - self._told_at) * 1000) if self._told_ms else 0
+        taken, expired, lost, *rings, told_ms, set_back_ms = self._scripts.run(
+            "wake", limit, self._lease_ms, self._told_ms, slept_ms
+        )
+        self._told_ms, self._told_at = int(told_ms), time.monotonic()
+        return Woken(
+            taken=taken,
+            expired=expired,
+            lost_leases=tuple(lost),
+            ring=_by_lane(rings),
+            set_back_seconds=set_back_ms / 1000,
+        )
 
     def open_rooms(self, limit: int, *, rest_seconds: float) -> Opened:
         """Let out of the rooms whose time has come whom their agents can take, about `limit` ids.

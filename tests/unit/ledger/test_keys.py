@@ -46,6 +46,7 @@ def live_a_full_life(stage: stages.Stage) -> None:
     stage.lose_sight()
     stage.ledger.dead_list.bury([dead_list.Refused(1, "q", "no", "x")])
     stage.take("nobody")
+    stage.wake()
 
 
 #: Rows of the table that the ledger's own scripts do not write, or not for so few rooms.
