@@ -161,9 +161,18 @@ class Api:
                 return None, plan.errcode
             if plan.fault is not None and number < plan.times:
                 return plan.fault, 0
+        if (always := self._fault_of_account(asked)) is not None:
+            return always, 0
         if asked.path not in self._struck_paths:
             return None, 0
         return faults.draw(self._chances, self.chosen.seed, who, number), 0
+
+    def _fault_of_account(self, asked: calls.Asked) -> bends.Fault | None:
+        """The fault that strikes all calls of this account."""
+        account = self.accounts.get(asked.appid)
+        if account is None or asked.path in book.TOKEN_PATHS:
+            return None
+        return bends.TABLE.get(account.fault)
 
     # The reply -----------------------------------------------------------------------------------
 

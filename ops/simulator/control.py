@@ -136,9 +136,10 @@ def _accounts(of: api.Api, given: tables.Table) -> Answer:
     old = of.accounts[appid]
     errcode = given.whole("errcode", old.errcode, least=-1)
     token_errcode = given.whole("token_errcode", old.token_errcode, least=-1)
+    fault = given.choice("fault", old.fault, scenario.FAULT_NAMES)
     given.done()
-    of.accounts[appid] = replace(old, errcode=errcode, token_errcode=token_errcode)
-    return {"appid": appid, "errcode": errcode, "token_errcode": token_errcode}
+    of.accounts[appid] = replace(old, errcode=errcode, token_errcode=token_errcode, fault=fault)
+    return {"appid": appid, "errcode": errcode, "token_errcode": token_errcode, "fault": fault}
 
 
 def _expire(of: api.Api, given: tables.Table) -> Answer:
@@ -171,9 +172,9 @@ CONTROLS = {
         '{"busy": 0.1, …, "errcodes"?: {"45011": 0.1, …}, "paths"?}',
     ),
     f"POST {PREFIX}/accounts": _Control(
-        "let all calls of an account answer a code",
+        "let all calls of an account answer a code, or go wrong by one fault",
         _accounts,
-        '{"errcode"?, "token_errcode"?, "appid"?}',
+        '{"errcode"?, "token_errcode"?, "fault"?, "appid"?}',
     ),
     f"POST {PREFIX}/tokens/expire": _Control(
         "kill all tokens but the fixed ones", _expire, '{"errcode"?}'

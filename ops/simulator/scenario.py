@@ -22,6 +22,10 @@ DEFAULT_SUFFIX = "simulator"
 
 CREATE_PATH = "/customservice/kfsession/create"
 
+#: What may be written where one fault is chosen.
+NO_FAULT = "none"
+FAULT_NAMES = (NO_FAULT, *bends.TABLE)
+
 _ERRCODE = re.compile(r"-1|[1-9][0-9]{0,5}")
 
 
@@ -38,6 +42,8 @@ class Account:
     errcode: int = 0
     #: What every token call of this account answers (40164, 40243, …); 0 lets them pass.
     token_errcode: int = 0
+    #: How every other call of this account goes wrong, by the fault's name, or "none".
+    fault: str = NO_FAULT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +97,8 @@ class Scenario:
 
     seed: int = 0
     latency_ms: tuple[float, float] = (0.0, 0.0)
+    #: A call takes effect at the end of its latency, whether its client still waits or not.
+    acts_late: bool = False
     token_seconds: int = 7200
     token_length: int = 136
     #: The online list shows who was online so many seconds ago, and how many each served then.
@@ -144,6 +152,7 @@ def parse(text: str) -> Scenario:
     made = Scenario(
         seed=top.whole("seed", 0),
         latency_ms=top.span("latency_ms", (0.0, 0.0)),
+        acts_late=top.boolean("acts_late", False),
         token_seconds=top.whole("token_seconds", 7200, least=1),
         token_length=top.whole("token_length", 136, least=8),
         presence_lag_seconds=top.number("presence_lag_seconds", 0.0),
@@ -205,6 +214,7 @@ def _accounts(top: tables.Table) -> tuple[Account, ...]:
                 suffix=row.text("suffix", DEFAULT_SUFFIX),
                 errcode=row.whole("errcode", 0, least=-1),
                 token_errcode=row.whole("token_errcode", 0, least=-1),
+                fault=row.choice("fault", NO_FAULT, FAULT_NAMES),
             )
         )
         row.done()

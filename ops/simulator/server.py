@@ -84,17 +84,21 @@ class Server:
             if head.wants_continue:
                 writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             body = await reader.readexactly(head.length) if head.length else b""
-            reply, delay = self._answer(api.Request(head.method, head.target, body))
-            if delay:
-                await asyncio.sleep(delay)
+            reply = await self._answer(api.Request(head.method, head.target, body))
             if not await sending.send(reply, talk, is_last=head.is_last):
                 return
 
-    def _answer(self, request: api.Request) -> tuple[replies.Reply, float]:
-        """The reply, and how long it takes; the deed is done before the wait, the harsher way."""
+    async def _answer(self, request: api.Request) -> replies.Reply:
+        """The reply, in its time; the deed is done before the wait unless the scenario says so."""
         if control.is_control(request.target):
-            return control.answer(self.api, request), 0.0
-        return self.api.answer(request), self.api.latency_seconds()
+            return control.answer(self.api, request)
+        if self.api.chosen.acts_late:
+            await asyncio.sleep(self.api.latency_seconds())
+            return self.api.answer(request)
+        reply = self.api.answer(request)
+        if delay := self.api.latency_seconds():
+            await asyncio.sleep(delay)
+        return reply
 
 
 @functools.lru_cache(maxsize=1024)

@@ -311,6 +311,19 @@ def test_latency_is_kept() -> None:
         assert time.monotonic() - begun >= 0.06
 
 
+def test_a_late_deed_is_done_though_its_client_has_left() -> None:
+    chosen = scenario.Scenario(latency_ms=(200, 200), acts_late=True)
+    with running.SimulatorThread(chosen) as late:
+        with pytest.raises(requests.ReadTimeout):
+            create(late, "fan", timeout=0.05)
+        assert late.summary()["sessions_opened"] == 0
+        until = time.monotonic() + 10
+        while not late.summary()["sessions_opened"] and time.monotonic() < until:
+            time.sleep(0.01)
+
+        assert late.summary()["sessions_opened"] == 1
+
+
 def test_many_clients_at_once_get_one_session_a_fan() -> None:
     with running.SimulatorThread() as busy, concurrent.futures.ThreadPoolExecutor(16) as pool:
         codes = list(

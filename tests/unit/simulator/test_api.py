@@ -403,6 +403,17 @@ def test_an_account_can_be_blocked_and_released(wechat: Wechat) -> None:
     assert wechat.errcode("fan") == 0
 
 
+def test_one_account_can_be_made_to_hang_while_others_are_served() -> None:
+    wechat = Wechat("[[accounts]]\nappid='a'\n[[accounts]]\nappid='b'")
+    wechat.control("POST", "accounts", appid="b", fault="hang")
+    asked = f"{GETSESSION}?access_token=simulator-token"
+
+    assert wechat.raw("GET", f"{asked}-2&openid=fan").manner is replies.Manner.HANG
+    assert wechat.raw("GET", f"{asked}&openid=fan").manner is replies.Manner.WHOLE
+    wechat.control("POST", "accounts", appid="b", fault="none")
+    assert wechat.raw("GET", f"{asked}-2&openid=fan").manner is replies.Manner.WHOLE
+
+
 def test_two_accounts_share_nothing() -> None:
     wechat = Wechat("[[accounts]]\nappid='a'\n[[accounts]]\nappid='b'")
     wechat.create("fan")
