@@ -22,6 +22,11 @@ def program(name: str, *, package: str) -> str:
     pytest.skip(reason)
 
 
+def faketime() -> str:
+    """What lets one process have a clock of its own."""
+    return program("faketime", package="faketime")
+
+
 def redis_server() -> str:
     """Debian's Redis 7, the one that others run and that knows TLS."""
     return program("redis-server", package="redis-server")

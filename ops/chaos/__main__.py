@@ -46,7 +46,7 @@ def _try(name: str, given: argparse.Namespace) -> bool:
     )
     try:
         row = run.run(table.FAULTS[name], plan)
-    except trial.TooLate as error:
+    except (trial.TooLate, trial.Missing) as error:
         print(f"WRONG {name}: {error}", flush=True)
         return False
     for line in report.lines(row):

@@ -62,14 +62,19 @@ def examine(
     ledger: ledger_book.LedgerBook,
     sessions: Iterable[Mapping[str, Any]],
     accepted: Collection[str],
+    *,
+    behind_ms: int = 0,
 ) -> Findings:
-    """Compare the books once nothing is live: `accepted` are the ids that producers got back."""
+    """Compare the books once nothing is live: `accepted` are the ids that producers got back.
+
+    `behind_ms` is how far Redis's clock was behind WeChat's, at the most.
+    """
     sessions = list(sessions)
     return Findings(
         lost=(
             *_not_ended(ledger, accepted),
             *_unknown_sessions(ledger, sessions),
-            *_missing_sessions(ledger, sessions),
+            *_missing_sessions(ledger, sessions, behind_ms + _ROUNDED_MS),
         ),
         doubled=(*_given_twice(sessions), *_ended_twice(ledger)),
         strays=(*_wrong_indexes(ledger), *_left_over(ledger), *_owned_by_nobody(ledger)),
@@ -131,7 +136,7 @@ def _unknown_sessions(
 
 
 def _missing_sessions(
-    ledger: ledger_book.LedgerBook, sessions: Iterable[Mapping[str, Any]]
+    ledger: ledger_book.LedgerBook, sessions: Iterable[Mapping[str, Any]], apart_ms: int
 ) -> Iterator[str]:
     """What is recorded as served was so when it was settled."""
     since = {
@@ -143,7 +148,7 @@ def _missing_sessions(
             if fields["status"] == "created" and not {fields["served_by"], "any"} & {*targets}:
                 yield f"{id_} is created by {fields['served_by']}, whom it did not ask"
             opened_at = since.get((fields["appid"], fields["openid"], fields["served_by"]))
-            if opened_at is None or opened_at > int(fields["finished_at"]) + _ROUNDED_MS:
+            if opened_at is None or opened_at > int(fields["finished_at"]) + apart_ms:
                 yield f"{id_} is {fields['status']} by {fields['served_by']}, with no session then"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -50,8 +50,12 @@ class Fault:
     #: What the simulator is like, in TOML, and the chances of its faults, by name.
     scenario: str = ""
     chances: Mapping[str, object] = dataclasses.field(default_factory=dict)
-    #: How long a call takes, where that is not the plan's to say.
-    latency_ms: float | None = None
+    #: How long a call takes (or [least, most]), where that is not the plan's to say.
+    latency_ms: float | list[float] | None = None
+    #: KF_* settings of this row, whatever the plan says.
+    knobs: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    #: The accounts besides the first one.
+    more_appids: Sequence[str] = ()
     #: How long a request lives, where some would otherwise wait for somebody who never comes.
     ttl_seconds: float | None = None
     #: How Valkey writes its append-only file.
@@ -63,6 +67,8 @@ class Fault:
     #: Whether the broker is a server of its own, and whether WeChat is reached over TLS.
     has_own_broker: bool = False
     has_tls: bool = False
+    #: Whether the clock of the Redis server can be stepped.
+    has_own_clock: bool = False
     #: What recovery means, see `recovery`: a lease that was lost is taken back; a request that a
     #: strike met in this state goes on; without strikes, a first call has led to a session; none.
     recovery: Literal["lease", "calling", "queued", "waiting", "session", "none"] = "calling"

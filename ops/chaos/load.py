@@ -70,8 +70,6 @@ class Load:
     ) -> None:
         #: The ids that producers were told.
         self.accepted: set[str] = set()
-        #: The one of these that came last.
-        self.newest = ""
         #: How the requests were accepted: new, joined, repeated.
         self.how: Counter[str] = Counter()
         self._producer = producer
@@ -110,19 +108,21 @@ class Load:
         if self._thread.is_alive():
             self._thread.join()
 
-    def submit(self, wishes: Sequence[Mapping[str, Any]]) -> None:
-        """Have these accepted, however often they must be sent, under the same ids."""
+    def submit(self, wishes: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Have these accepted, however often they must be sent, under the same ids; these ids."""
         try:
             results = self._producer.submit_many(wishes)
         except failures.SubmitFailed as error:
             ids = error.ids if len(error.ids) == len(wishes) else [None] * len(wishes)
             results = [self._send_again(*pair) for pair in zip(wishes, ids, strict=True)]
+        accepted = []
         for each in results:
             if isinstance(each, Exception):
                 raise each
             self.accepted.add(each.id)
-            self.newest = each.id
+            accepted.append(each.id)
             self.how[each.how] += 1
+        return accepted
 
     def _run(self) -> None:
         try:

@@ -1,10 +1,10 @@
-"""Sends escalations at an even pace, and hands on how long each took from submit to session."""
+"""Sends requests, at an even pace or at once, and hands on how long each took to its session."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ops.chaos import site, trial
@@ -36,36 +36,47 @@ class Took:
 
 
 class Pacer:
-    """One trial's sender."""
+    """One trial's sender for one account; each request is of a new fan."""
 
-    def __init__(self, at: site.Site) -> None:
+    def __init__(self, at: site.Site, appid: str = trial.APPID) -> None:
+        self.appid = appid
         self._at = at
         self._sent = 0
 
-    def send(self, **wish: Any) -> str:
-        """One escalation, for `AGENT` unless the wish says otherwise; its id."""
+    def wish(self, **fields: Any) -> dict[str, Any]:
+        """What to send next: an escalation for `AGENT` unless the fields say otherwise."""
         self._sent += 1
-        fan = {"openid": trial.openid(self._sent), "appid": trial.APPID, "kf_account": AGENT}
-        return self._at.send({**fan, "lane": "escalation", **wish})
+        fan = {"openid": trial.openid(self._sent), "appid": self.appid, "kf_account": AGENT}
+        return {**fan, "lane": "escalation", **fields}
+
+    def send(self, **fields: Any) -> str:
+        """One request; its id."""
+        return self.send_many(1, **fields)[0]
+
+    def send_many(self, count: int, **fields: Any) -> list[str]:
+        """So many at once; their ids."""
+        return self._at.submit([self.wish(**fields) for _ in range(count)])
 
     def pace(
-        self, seconds: float, rate: float, also: Callable[[int], object] = lambda _: None
+        self,
+        seconds: float,
+        rate: float,
+        also: Callable[[int], object] = lambda _: None,
+        **fields: Any,
     ) -> list[str]:
-        """Send so many a second, and whatever `also(number)` sends beside each; their ids."""
+        """Send so many a second, and do `also(number)` beside each; their ids."""
         ids, started = [], time.monotonic()
         for number in range(max(1, round(seconds * rate))):
             time.sleep(max(0.0, started + number / rate - time.monotonic()))
-            ids.append(self.send())
+            ids.append(self.send(**fields))
             also(number)
         return ids
 
-    def wait_over(self) -> None:
-        """Until everybody has an outcome."""
-        trial.poll(
-            lambda: not self._at.count_live(), seconds=_PATIENCE_SECONDS, what="all of a part end"
-        )
+    def wait_over(self, seconds: float = _PATIENCE_SECONDS) -> None:
+        """Until everybody has an outcome, of all accounts; raises TooLate."""
+        trial.poll(lambda: not self._at.count_live(), seconds=seconds, what="all of a part end")
 
-    def took(self, part: str, ids: list[str]) -> Took:
+    def took(self, part: str, ids: Sequence[str]) -> Took:
         """How long these took, who must all have a session; noted under the name of the part."""
         ms = tuple(sorted(self._took_ms(each) for each in ids))
         found = Took(ms)
@@ -89,3 +100,30 @@ class Pacer:
             self._at.complain(f"{request_id} is {one and (one.status, one.reason)}")
             return float("inf")
         return round((one.finished_at - one.submitted_at).total_seconds() * 1000)
+
+
+def wait_ended(at: site.Site, ids: Sequence[str], seconds: float, what: str) -> bool:
+    """Whether these all had an outcome in time; complains where they had not."""
+    left = list(ids)
+
+    def is_over() -> bool:
+        while left and (one := at.stack.reader.get(left[-1])) and one.status in record.FINAL:
+            left.pop()
+        return not left
+
+    try:
+        trial.poll(is_over, seconds=seconds, what=what, every=0.1)
+    except trial.TooLate as error:
+        at.complain(str(error))
+        return False
+    return True
+
+
+def lasted_seconds(at: site.Site, ids: Sequence[str]) -> float:
+    """From the first submit of these to the last end; raises where one has none."""
+    records = [at.stack.reader.get(each) for each in ids]
+    ends = [one.finished_at for one in records if one and one.finished_at]
+    starts = [one.submitted_at for one in records if one]
+    if len(ends) < len(ids):
+        raise trial.TooLate(f"{len(ids) - len(ends)} of {len(ids)} requests have no outcome")
+    return (max(ends) - min(starts)).total_seconds()

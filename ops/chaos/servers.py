@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import urllib.parse
+from collections.abc import Mapping
 from pathlib import Path
 
 import redis
@@ -27,7 +28,8 @@ class Server:
     """A server in a process of its own, with its append-only file in `directory`.
 
     `options` are what redis.conf knows, with _ for -. With `ca`, whom its clients trust, it speaks
-    TLS alone; `host` is the name it is called by, `login` what its URL says before the @.
+    TLS alone; `host` is the name it is called by, `login` what its URL says before the @. It gets
+    `environment`, or ours where there is none.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Server:
         host: str = _HOST,
         login: str = "",
         ca: Path | None = None,
+        environment: Mapping[str, str] | None = None,
         **options: object,
     ) -> None:
         self.port = _free_port()
@@ -60,6 +63,7 @@ class Server:
             "".join(f"{name.replace('_', '-')} {value}\n" for name, value in given.items())
         )
         self._command = (program, str(file))
+        self._environment = environment
         self._watched_by = watched_by
         self.start()
 
@@ -103,7 +107,7 @@ class Server:
 
     def start(self) -> None:
         """Start it, on the same port and the same data; raises TooLate with what it said."""
-        self._child = self._watched_by.start("server", self._command)
+        self._child = self._watched_by.start("server", self._command, self._environment)
         try:
             trial.poll(self._answers, seconds=_START_SECONDS, what="the server answers")
         except trial.TooLate as error:
@@ -120,7 +124,12 @@ class Server:
 
 
 def valkey(
-    directory: Path, watched_by: children.Children, *, password: str = "", fsync: str = "everysec"
+    directory: Path,
+    watched_by: children.Children,
+    *,
+    password: str = "",
+    fsync: str = "everysec",
+    environment: Mapping[str, str] | None = None,
 ) -> Server:
     """A server as we ship it, with an append-only file that is written as `fsync` says."""
     return Server(
@@ -130,6 +139,7 @@ def valkey(
         login=f":{password}" if password else "",
         requirepass=password or '""',
         appendfsync=fsync,
+        environment=environment,
     )
 
 

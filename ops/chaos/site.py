@@ -26,6 +26,7 @@ from ops.chaos import (
     load,
     quiet,
     recovery,
+    server_clock,
     servers,
     stack,
     trial,
@@ -85,13 +86,15 @@ class Site:
         #: Who else sends requests.
         self.rivals: list[load.Load] = []
         self.certificates: certificates.Certificates | None = None
+        #: The Redis server's, where the fault asks for one that can be stepped.
+        self.clock: server_clock.ServerClock | None = None
         #: The broker, where it is a server of its own.
         self.broker: servers.Server | None = None
         self._end = contextlib.ExitStack()
         self._seed = seed
         self._scale = scale
         self._hired = 0
-        self._knobs = dict(knobs)
+        self._knobs = {**knobs, **of.knobs}
         if of.ttl_seconds is not None:
             self._knobs["batch_ttl_seconds"] = self.scaled(of.ttl_seconds)
 
@@ -99,12 +102,16 @@ class Site:
         with contextlib.ExitStack() as undo:
             planned_ms = float(str(self._knobs.pop("latency_ms", 20.0)))
             latency_ms = planned_ms if self.fault.latency_ms is None else self.fault.latency_ms
+            if self.fault.has_own_clock:
+                self.clock = undo.enter_context(server_clock.ServerClock())
             self.stack = undo.enter_context(
                 stack.Stack(
                     latency_ms=latency_ms,
                     seed=self._seed,
                     scenario=self.fault.scenario,
+                    appids=(trial.APPID, *self.fault.more_appids),
                     fsync=self.fault.fsync,
+                    clock=self.clock,
                     **self._knobs,
                 )
             )
@@ -181,14 +188,9 @@ class Site:
         ttl_seconds = self.scaled(load.SHORT_TTL_SECONDS)
         return load.Load(self.producer, count, short_ttl_seconds=ttl_seconds)
 
-    def submit(self, wishes: Sequence[Mapping[str, Any]]) -> None:
-        """Have these accepted too."""
-        self.load.submit(wishes)
-
-    def send(self, wish: Mapping[str, Any]) -> str:
-        """Have this one accepted; its id."""
-        self.load.submit([wish])
-        return self.load.newest
+    def submit(self, wishes: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Have these accepted too; their ids."""
+        return self.load.submit(wishes)
 
     def start_loads(self) -> None:
         """Begin to send, all who do."""
@@ -289,4 +291,5 @@ class Site:
         """What it and WeChat's say, once all is over."""
         sessions = self.stack.simulator.book("none")["sessions"]
         accepted = self.load.accepted.union(*(each.accepted for each in self.rivals))
-        return audit.examine(ledger, sessions, accepted)
+        behind_ms = self.clock.most_behind_ms if self.clock else 0
+        return audit.examine(ledger, sessions, accepted, behind_ms=behind_ms)

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ops.chaos import children, servers, trial
+from ops.chaos import children, server_clock, servers, trial
 from worker.contract import record
 from worker.ledger import reader
 
@@ -33,14 +33,17 @@ class Simulator:
         some: children.Children,
         directory: Path,
         *,
-        latency_ms: float,
+        latency_ms: float | list[float],
         seed: int,
         scenario: str = "",
+        appids: Sequence[str] = (trial.APPID,),
     ) -> None:
         file = directory / "scenario.toml"
+        accounts = (
+            f'[[accounts]]\nappid = "{each}"\nsecret = "{trial.APPSECRET}"\n' for each in appids
+        )
         file.write_text(
-            f"latency_ms = {latency_ms}\nseed = {seed}\n{scenario}\n"
-            f'[[accounts]]\nappid = "{trial.APPID}"\nsecret = "{trial.APPSECRET}"\n'
+            f"latency_ms = {latency_ms}\nseed = {seed}\n{scenario}\n{''.join(accounts)}"
         )
         command = [sys.executable, "-m", "ops.simulator"]
         command += ["--port", "0", "--scenario", str(file)]
@@ -112,17 +115,20 @@ class Worker:
 class Stack:
     """Valkey, a WeChat and as many workers as are started; all gone when it ends.
 
-    `scenario` is the simulator's, besides; `knobs` are KF_* settings without their prefix, for
-    workers and commands.
+    `scenario` is the simulator's, besides; workers serve the accounts `appids`; Valkey goes by
+    `clock`, where one is given; `knobs` are KF_* settings without their prefix, for workers and
+    commands.
     """
 
     def __init__(
         self,
         *,
-        latency_ms: float,
+        latency_ms: float | list[float],
         seed: int = 0,
         scenario: str = "",
+        appids: Sequence[str] = (trial.APPID,),
         fsync: str = "everysec",
+        clock: server_clock.ServerClock | None = None,
         **knobs: object,
     ) -> None:
         self._end = contextlib.ExitStack()
@@ -130,19 +136,24 @@ class Stack:
             folder = undo.enter_context(tempfile.TemporaryDirectory(prefix="kfsession-chaos-"))
             self.directory = Path(folder)
             self.children = undo.enter_context(children.Children(self.directory))
-            self.valkey = servers.valkey(self.directory / "valkey", self.children, fsync=fsync)
+            self.valkey = servers.valkey(
+                self.directory / "valkey",
+                self.children,
+                fsync=fsync,
+                environment=clock.environment() if clock else None,
+            )
             self.simulator = Simulator(
                 self.children,
                 self.directory,
                 latency_ms=latency_ms,
                 seed=seed,
                 scenario=scenario,
+                appids=appids,
             )
             self.environment = children.environment(
                 KF_REDIS_URL=self.valkey.url,
                 KF_API_BASE_URL=self.simulator.url,
-                KF_APPID=trial.APPID,
-                KF_APPSECRET=trial.APPSECRET,
+                **_credentials(self.directory, appids),
                 **{f"KF_{name.upper()}": str(value) for name, value in knobs.items()},
             )
             self.client = undo.enter_context(contextlib.closing(self.valkey.client()))
@@ -200,3 +211,15 @@ class Stack:
         _trace: TracebackType | None,
     ) -> None:
         self._end.close()
+
+
+def _credentials(directory: Path, appids: Sequence[str]) -> dict[str, str]:
+    """Settings that name these accounts: several of them stand in a file."""
+    if len(appids) == 1:
+        return {"KF_APPID": appids[0], "KF_APPSECRET": trial.APPSECRET}
+    file = directory / "accounts.toml"
+    tables = (
+        f'[[account]]\nappid = "{each}"\nappsecret = "{trial.APPSECRET}"\n' for each in appids
+    )
+    file.write_text("".join(tables))
+    return {"KF_ACCOUNTS_FILE": str(file)}

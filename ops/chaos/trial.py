@@ -42,6 +42,10 @@ def openid(number: int, steer: str = "") -> str:
     return f"{start}{number:0{28 - len(start)}d}"
 
 
+class Missing(Exception):
+    """Something that a trial needs is not on this machine; the text says how to install it."""
+
+
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
     """SIGTERM and SIGINT end a trial as an exception does, so that everything is put away."""

@@ -106,6 +106,14 @@ def test_a_session_may_be_unconfirmed_or_somebody_elses() -> None:
     assert not audit.examine(served, [SESSION | {"opened_by": "start"}], [ID]).lost
 
 
+def test_a_server_whose_clock_was_behind_may_settle_before_the_session_began() -> None:
+    """By so much and no more: its times are its own clock's."""
+    (ended,) = (int(each["finished_at"]) for each in book().records.values())
+    late = [SESSION | {"opened_at": ended + 3_600_000}]
+    assert not audit.examine(book(), late, [ID], behind_ms=3_600_000)
+    assert audit.examine(book(), late, [ID], behind_ms=3_500_000).lost
+
+
 def test_what_is_doubled_is_found() -> None:
     """Two sessions of one fan, or two ends of one request."""
     other = SESSION | {"kf_account": "bob@shop"}
