@@ -314,8 +314,7 @@ class Asking:
             if self._has_renewed_token:
                 raise
         self._has_renewed_token = True
-        rejected = token
-        return call(account.token(lambda source: source.renew(rejected)))
+        return account.with_renewed(call, token)
 
     def _known_account(self) -> wechat_account.Account:
         if self._account is None:
