@@ -30,6 +30,11 @@ log = structlog.get_logger(__name__)
 #: end together, so each turn has a length of its own.
 SHORTEST_TURN_SECONDS, LONGEST_TURN_SECONDS = 2.0, 10.0
 
+#: One claim in so many takes somebody who is tried again before a first try, so that neither keeps
+#: the other away. It is drawn by chance: accounts take turns, and a count could fall on the same
+#: account each time.
+CLAIMS_A_RETRY = 4
+
 #: Ends that are a mistake of ours and not the world's.
 _OURS = frozenset({record.Reason.BAD_REQUEST, record.Reason.INTERNAL_ERROR})
 
@@ -72,28 +77,29 @@ class Deliverer:
         self._call_seconds = config.call_timeout_seconds
 
     def deliver(self, ids: Sequence[str]) -> int:
-        """Settle what is queued: escalations, `ids`, then any batch; returns how many."""
+        """Answer a doorbell for `ids`: settle what is queued, in turn; returns how many."""
         turn = _Turn(
-            holder=uuid.uuid4().hex[:16],
+            holder=self._machine.taker.holder(uuid.uuid4().hex[:16]),
             ends=time.monotonic() + _turn_seconds(),
             rest_seconds=retry.resting_seconds(),
         )
         settled = 0
-        rest: Sequence[str] = ids
         claim: claims.Claim | None = None
         has_more = True
         while claim or (has_more and not self._is_over(turn)):
             if claim is None:
-                taken = self._claim(rest, turn)
+                taken = self._claim(ids, turn)
+                ids = ()  # one claim answers for the whole doorbell
             else:
-                taken = self._settle(claim, rest, turn)
+                taken = self._settle(claim, turn)
                 settled += taken.settled
             _report(taken, claim)
             is_news = self._machine.passes_on(taken.passed_on)
             if taken.needs_reading or taken.has_stirred or is_news:
                 self._hurry()
-            claim, rest = taken.claim, taken.rest
-            has_more = bool(rest) or taken.has_more
+            claim, has_more = taken.claim, taken.has_more
+        if self._is_over(turn):
+            self._hurry()  # the waiting room rings for who is left, where too few doorbells do
         return settled
 
     def _is_over(self, turn: _Turn) -> bool:
@@ -108,10 +114,11 @@ class Deliverer:
                 rest_seconds=turn.rest_seconds,
                 again=again,
                 taker=self._machine.taker,
+                prefers_tried=_prefers_tried(),
             ),
         )
 
-    def _settle(self, claim: claims.Claim, rest: Sequence[str], turn: _Turn) -> claims.Taken:
+    def _settle(self, claim: claims.Claim, turn: _Turn) -> claims.Taken:
         """Bring one request to a verdict and write it; the same step takes the next request."""
         ask = self._asking(claim)
         try:
@@ -121,7 +128,7 @@ class Deliverer:
                 machine_strikes=lambda: self._machine.strikes(claim.appid),
             ).run()
         except errors.LeaseLost:
-            return claims.Taken(claim=None, rest=tuple(rest), has_more=True, settled=False)
+            return claims.Taken(claim=None, has_more=True, settled=False)
         if verdict.crashes:
             with contextlib.suppress(errors.LedgerUnavailable):
                 self._ledger.count("delivery_crashed")
@@ -138,12 +145,12 @@ class Deliverer:
             lambda again: self._ledger.settle(
                 ask.claim,
                 settlement,
-                rest,
                 turn.holder,
                 rest_seconds=turn.rest_seconds,
                 take_next=takes_next,
                 again=again,
                 taker=taker,
+                prefers_tried=_prefers_tried(),
             ),
         )
         if taken.became is not None:
@@ -202,20 +209,32 @@ def _turn_seconds() -> float:
     return random.uniform(SHORTEST_TURN_SECONDS, LONGEST_TURN_SECONDS)  # noqa: S311 - no secret
 
 
+def _prefers_tried() -> bool:
+    return random.randrange(CLAIMS_A_RETRY) == 0  # noqa: S311 - no secret
+
+
 def _settlement(ask: asking.Asking, verdict: delivery.Verdict, mark: str) -> claims.Settlement:
+    strikes = _transient_strikes(ask.claim)
+    hanging_seconds = retry.hanging_seconds(verdict.error, strikes)
     return claims.Settlement(
         status=verdict.status,
         reason=verdict.reason,
         served_by=verdict.served_by,
         wait_seconds=verdict.wait_seconds,
         holds=verdict.holds,
-        strikes=verdict.strikes,
+        strikes=verdict.strikes if hanging_seconds is None else strikes,
         crashes=verdict.crashes,
         out=frozenset(ask.out),
         because=_because(ask, verdict),
+        hanging_seconds=hanging_seconds,
         mark=mark,
         progress=ask.progress,
     )
+
+
+def _transient_strikes(claim: claims.Claim) -> int:
+    """How often in a row its account is held as transient, this time included."""
+    return claim.strikes + 1 if claim.reason is record.Reason.TRANSIENT else 1
 
 
 def _because(ask: asking.Asking, verdict: delivery.Verdict) -> str:

@@ -48,8 +48,8 @@ class Mark:
 class Machine:
     """One worker process, by its `name` in the ledger; thread-safe.
 
-    `appids` are the accounts it has credentials for. `changed()` is called when it steps back or
-    comes back: the next beat should not wait.
+    `appids` are the accounts it has credentials for; they share its `slots`. `changed()` is called
+    when it steps back or comes back: the next beat should not wait.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class Machine:
         name: str,
         appids: Collection[str],
         *,
+        slots: int = 0,
         changed: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -73,8 +74,8 @@ class Machine:
         self._is_needed = True
         #: When each id was passed on last, oldest first.
         self._passed_on: dict[str, float] = {}
-        #: What the next step in the ledger is told.
-        self.taker = claims.Taker(worker=name)
+        #: What the next step in the ledger is told; nothing is counted where it serves one account.
+        self.taker = claims.Taker(worker=name, slots=slots if len(self._appids) > 1 else 0)
 
     def may_consume(self) -> bool:
         """Whether to take doorbells: not while others do all that this one cannot."""
@@ -174,7 +175,7 @@ class Machine:
     def _tell_taker(self) -> None:
         left = sorted(self._foreign | self._marks.keys())
         leaves = ALL if ALL in self._marks else f"|{'|'.join(left)}|" if left else ""
-        self.taker = claims.Taker(worker=self.name, leaves=leaves)
+        self.taker = dataclasses.replace(self.taker, leaves=leaves)
 
     def _log(self, mark: Mark) -> None:
         trouble = mark.trouble

@@ -32,6 +32,8 @@ THREADS: Final = 8
 NAMES_SECONDS: Final = 600.0
 #: Time between two tries where WeChat refuses the list, in seconds: a person has to act.
 REFUSED_SECONDS: Final = 60.0
+#: The same after a reading that hung, in seconds: it keeps a thread busy that others need.
+HUNG_SECONDS: Final = 20.0
 
 
 class Presence:
@@ -60,7 +62,8 @@ class Presence:
         self._pool = futures.ThreadPoolExecutor(THREADS, thread_name_prefix="presence")
         #: When each account's list of all agents may be read again (monotonic, seconds).
         self._names_at: dict[str, float] = {}
-        self._under_way: set[futures.Future[None]] = set()
+        #: The readings under way, by account: one that hangs does not take all threads.
+        self._under_way: dict[str, futures.Future[None]] = {}
         #: When each reading of the last second was begun.
         self._begun: collections.deque[float] = collections.deque()
 
@@ -71,11 +74,10 @@ class Presence:
             return
         taken = self._ledger.watch(limit, interval_seconds=self._seconds, taker=self._machine.taker)
         self._begun.extend([time.monotonic()] * len(taken))
-        self._under_way |= {
-            self._pool.submit(self._read, reading)
-            for reading in taken
-            if reading.appid in self._accounts  # else another worker takes it when it is due again
-        }
+        for reading in taken:
+            # Others are read by another worker, and who is under way later, when due again.
+            if reading.appid in self._accounts and reading.appid not in self._under_way:
+                self._under_way[reading.appid] = self._pool.submit(self._read, reading)
 
     def stop(self) -> None:
         """Begin no further reading, and leave those under way."""
@@ -86,7 +88,9 @@ class Presence:
         a_second_ago = time.monotonic() - 1
         while self._begun and self._begun[0] <= a_second_ago:
             self._begun.popleft()
-        self._under_way = {each for each in self._under_way if not each.done()}
+        self._under_way = {
+            appid: each for appid, each in self._under_way.items() if not each.done()
+        }
         return min(THREADS - len(self._under_way), READINGS_A_SECOND - len(self._begun))
 
     def _read(self, reading: ledgers.Reading) -> None:
@@ -138,6 +142,8 @@ class Presence:
         seconds = self._seconds
         if errcode is not None and errcodes.lookup(errcode).verdict in _FOR_A_PERSON:
             seconds = max(seconds, REFUSED_SECONDS)
+        if retry.is_hanging(error):
+            seconds = max(seconds, HUNG_SECONDS)
         trouble = retry.of_machine(error, self._machine.strikes(reading.appid) + 1)
         mark = self._machine.step_back(reading.appid, trouble) if trouble else ""
         is_news = self._ledger.cannot_tell(

@@ -30,6 +30,13 @@ MAX_ATTEMPTS = 30
 MAX_CRASHES = 5
 #: Waits that a delivery makes in place, all together, in seconds.
 INLINE_SECONDS = 3.0
+#: A call that took longer and left the fan unsure hung; nothing more is tried in place after it.
+HANGING_MS = 1000
+
+
+def is_hanging(error: BaseException) -> bool:
+    """Whether a call took long and left the fan unsure."""
+    return isinstance(error, errors.Unsure) and (error.elapsed_ms or 0) > HANGING_MS
 
 
 def _hold_seconds(error: BaseException) -> float:
@@ -152,6 +159,14 @@ ACCOUNT_BLOCKED = Policy(
     reason=record.Reason.ACCOUNT_BLOCKED,
     retry=tenacity.retry_if_exception_type(errors.AccountBlocked),
     wait=wait.wait_exception(_hold_seconds) + wait.wait_random(0, 5),
+    holds=claims.Holds.ACCOUNT,
+)
+
+#: Call after call of an account hangs: one request at a time finds out whether they still do.
+HANGING = Policy(
+    reason=record.Reason.TRANSIENT,
+    retry=tenacity.retry_if_exception(is_hanging),
+    wait=wait.wait_exponential(multiplier=10, exp_base=6, max=60) + wait.wait_random(0, 5),
     holds=claims.Holds.ACCOUNT,
 )
 
@@ -317,7 +332,8 @@ class Inline:
             error=self._error,
         )
         is_far = seconds > min(self._budget, self._seconds_left())
-        if trouble.is_of_machine or is_far or not self._pause(seconds):
+        is_slow = trouble.is_of_machine or is_hanging(trouble.error)
+        if is_slow or is_far or not self._pause(seconds):
             raise Parked(trouble)
         self._budget -= seconds
 
@@ -326,6 +342,17 @@ def after_crash(error: Exception, crashes: int) -> float | None:
     """Seconds until a request on which our code failed `crashes` times is tried again, or None."""
     state = _state(error, crashes)
     return None if CRASH.stop(state) else CRASH.wait(state)
+
+
+def hanging_seconds(error: Exception | None, strikes: int) -> float | None:
+    """How long an account is held whose calls hang one after the other, of which `error` is one.
+
+    `strikes` is how often in a row it is held for that. None where the call did not hang.
+    """
+    if error is None:
+        return None
+    state = _state(error, strikes)
+    return HANGING.wait(state) if HANGING.retry(state) else None
 
 
 def of_machine(error: Exception, strikes: int) -> Trouble | None:

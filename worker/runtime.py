@@ -56,7 +56,12 @@ class Runtime:
         }
         # Two containers may share their host's name and number their processes alike.
         name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
-        self.machine = machine.Machine(name, self._accounts.keys(), changed=self._announce_soon)
+        self.machine = machine.Machine(
+            name,
+            self._accounts.keys(),
+            slots=config.concurrency,
+            changed=self._announce_soon,
+        )
         self.ledger = ledgers.Ledger(self._client, config)
         self.refusals = refusals.Refusals(self.ledger.dead_list)
         self.doorbell = doorbells.Doorbell(app, config.key_prefix)

@@ -70,6 +70,7 @@ class WaitingRoom:
         self._thread = threading.Thread(target=self._run, name="waiting-room", daemon=True)
         self._trouble: str | None = None
         self._silence: errors.DoorbellUnavailable | None = None
+        self._may_adopt = True
 
     def start(self) -> None:
         """Begin to watch."""
@@ -105,6 +106,7 @@ class WaitingRoom:
             while step() and not self._is_closing.is_set():
                 pass
         self._ring_again()
+        self._adopt()
         self._look()
         if self._silence is not None:
             raise self._silence
@@ -121,7 +123,7 @@ class WaitingRoom:
         except errors.LedgerUnavailable:
             self.announce_soon()
             raise
-        self._silence = None
+        self._silence, self._may_adopt = None, True
 
     def _wake(self) -> bool:
         """One script's worth of due ids; whether more may be due."""
@@ -144,6 +146,13 @@ class WaitingRoom:
     def _ring_again(self) -> None:
         """Ring for those whose doorbells were lost, or were too few for all that are queued."""
         self._ring(self._ledger.left_queued(PASS_IDS, self._machine.taker), unless=FEW_A_SLOT)
+
+    def _adopt(self) -> None:
+        """Go on to put into their lanes whom an older release queued, one script's worth a pass."""
+        if self._may_adopt:
+            self._may_adopt = self._ledger.adopt(PASS_IDS)
+            if self._may_adopt:
+                self.hurry()
 
     def _ring(self, ring: Mapping[request.Lane, Sequence[str]], *, unless: float) -> None:
         """Ring each lane that has ids, `unless` so many doorbells a slot are on their way there.

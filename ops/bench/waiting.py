@@ -11,7 +11,7 @@ from ops.chaos import stack, trial
 from worker.contract import errcodes, record, request, settings
 from worker.ledger import claims, ledger, request_ids
 
-#: How many requests one round trip writes, and how many ids are claimed at a time.
+#: How many requests one round trip writes.
 _CHUNK = 1000
 _HOLDER = "bench"
 
@@ -35,15 +35,16 @@ def submit(
 def let_wait(
     book: ledger.Ledger, ids: list[str], *, attempts: int = 1, wait_seconds: float = 7200
 ) -> None:
-    """Bring each request into its agent's room, with so many attempts on record."""
+    """Bring these requests into their agent's room, with so many attempts on record."""
     settlement = _settlement(attempts, wait_seconds)
-    for at in range(0, len(ids), _CHUNK):
-        taken = book.claim(ids[at : at + _CHUNK], _HOLDER)
-        while taken.claim or taken.rest:
-            if taken.claim:
-                taken = book.settle(taken.claim, settlement, taken.rest, _HOLDER)
-            else:
-                taken = book.claim(taken.rest, _HOLDER)
+    left = set(ids)
+    taken = book.claim((), _HOLDER)
+    while taken.claim or taken.has_more:
+        if taken.claim:
+            left.discard(taken.claim.id)
+            taken = book.settle(taken.claim, settlement, _HOLDER, take_next=bool(left))
+        else:
+            taken = book.claim((), _HOLDER)
 
 
 def _wish(number: int, appid: str, ttl_seconds: float) -> request.SessionRequest:

@@ -30,11 +30,13 @@ _REASONED = frozenset({"waiting", "failed", "expired", "cancelled"})
 #: Structures that stay although nobody waits for anything.
 _LASTING = (
     *("accounts", "counters", "dead", "events", "replicated", "retention", "schema", "workers"),
-    *("stepped_back", "clock"),
+    *("clock", "stepped_back"),
 )
+#: Kinds of which there are none once nobody waits for anything.
+_EMPTY = ("room:", "rooms:", "lane:")
 #: Kinds that belong to an account, of which there are few, or that a deadline removes.
 _OF_ACCOUNTS, _EXPIRING = (
-    ("account:", "token:", "serving:"),
+    ("account:", "token:", "serving:", "slots:"),
     ("door:", "given:", "wanted:", "joined:", "stepped_back:"),
 )
 #: A session is opened in WeChat's time, settled in Redis's: one machine, rounded.
@@ -183,15 +185,18 @@ def _index_of(ledger: ledger_book.LedgerBook, fields: Mapping[str, str]) -> str:
 def _left_over(ledger: ledger_book.LedgerBook) -> Iterator[str]:
     """Where live requests stand, nobody does any more; no broker entry waits or is held back."""
     base = ledger.keys.base
-    alone = (ledger.keys.due, ledger.keys.rooms, f"{base}stirring")
+    alone = (ledger.keys.due, *(f"{base}{name}" for name in ("rooms", "stirring", "turns")))
     for name, kind in ledger.mail.items():
         if kind != "none" and not name.endswith(".unacked_mutex"):
             yield f"{name} ({kind}) of the broker is still there"
     for name in ledger.types:
-        if name in alone or name.startswith((f"{base}room:", f"{base}rooms:")):
+        if name in alone or name.startswith(tuple(f"{base}{each}" for each in _EMPTY)):
             yield f"{name} is still there"
         elif name.startswith(f"{base}given:") and float("inf") in ledger.zsets[name].values():
             yield f"{name} holds a call under way"
+    for worker, slots in ledger.slots.items():
+        if set(slots.values()) != {"0"}:
+            yield f"{worker} holds slots for what is over: {slots}"
 
 
 def _owned_by_nobody(ledger: ledger_book.LedgerBook) -> Iterator[str]:
@@ -209,7 +214,7 @@ def _owned_by_nobody(ledger: ledger_book.LedgerBook) -> Iterator[str]:
             continue
         if kind.startswith("key:") and ledger.texts[name].partition(" ")[0] in records:
             continue
-        if kind.startswith(("room:", "rooms", "due", "index:", "stirring")):
+        if kind.startswith(("rooms", "due", "index:", "stirring", "turns", *_EMPTY)):
             continue  # told of above
         if not (kind.startswith(_EXPIRING) and ledger.left_ms[name] >= 0):
             yield f"{name} belongs to nobody"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import redis
@@ -27,11 +27,12 @@ class Change:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LedgerBook:
-    """One look at Redis: `records` by id; `types`, `zsets` and `texts` by key."""
+    """One look at Redis: `records` by id, `slots` by a worker's name; the rest by key."""
 
     keys: keys.Keys
     types: Mapping[str, str]
     records: Mapping[str, Mapping[str, str]]
+    slots: Mapping[str, Mapping[str, str]]
     zsets: Mapping[str, Mapping[str, float]]
     texts: Mapping[str, str]
     #: Milliseconds each key has left; -1: it never expires.
@@ -48,24 +49,27 @@ def read(client: redis.Redis, prefix: str, *, broker: redis.Redis) -> LedgerBook
     types = dict(zip(names, _each(client, "type", names), strict=True))
     names = [name for name in names if types[name] != "none"]  # gone meanwhile
     mail = sorted(set(broker.scan_iter(f"{prefix}.*", _PAGE)))
-    start = of.request("")
-    records = [name for name in names if name.startswith(start)]
-    hashes = _each(client, "hgetall", records)
     zsets = [name for name in names if types[name] == "zset"]
     members = _each(client, "zrange", zsets, 0, -1, withscores=True)
     texts = [name for name in names if types[name] == "string"]
     return LedgerBook(
         keys=of,
         types={name: types[name] for name in names},
-        records={
-            name.removeprefix(start): each for name, each in zip(records, hashes, strict=True)
-        },
+        records=_hashes(client, names, of.request("")),
+        slots=_hashes(client, names, f"{of.base}slots:"),
         zsets={name: dict(each) for name, each in zip(zsets, members, strict=True)},
         texts=dict(zip(texts, _each(client, "get", texts), strict=True)),
         left_ms=dict(zip(names, _each(client, "pttl", names), strict=True)),
         mail={name: str(broker.type(name)) for name in mail},
         changes=tuple(read_changes(client, of)),
     )
+
+
+def _hashes(client: redis.Redis, names: Sequence[str], start: str) -> dict[str, Mapping[str, str]]:
+    """Those whose name starts so, by the rest of it."""
+    found = [name for name in names if name.startswith(start)]
+    fields = _each(client, "hgetall", found)
+    return {name.removeprefix(start): each for name, each in zip(found, fields, strict=True)}
 
 
 def read_changes(client: redis.Redis, of: keys.Keys) -> Iterator[Change]:

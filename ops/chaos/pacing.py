@@ -102,8 +102,8 @@ class Pacer:
         return round((one.finished_at - one.submitted_at).total_seconds() * 1000)
 
 
-def wait_ended(at: site.Site, ids: Sequence[str], seconds: float, what: str) -> bool:
-    """Whether these all had an outcome in time; complains where they had not."""
+def wait_ended(at: site.Site, ids: Sequence[str], seconds: float, what: str) -> None:
+    """Until these all have an outcome; complains where they have not in time."""
     left = list(ids)
 
     def is_over() -> bool:
@@ -115,8 +115,6 @@ def wait_ended(at: site.Site, ids: Sequence[str], seconds: float, what: str) -> 
         trial.poll(is_over, seconds=seconds, what=what, every=0.1)
     except trial.TooLate as error:
         at.complain(str(error))
-        return False
-    return True
 
 
 def lasted_seconds(at: site.Site, ids: Sequence[str]) -> float:

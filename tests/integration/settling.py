@@ -22,4 +22,4 @@ def settle_next(config: settings.Settings, status: str, until: float) -> None:
             progress=claims.Progress(attempt_count=0, api_calls=1),
             reason=record.Reason.INVALID_OPENID if ended is record.Status.FAILED else None,
         )
-        desk.settle(claim, settlement, [], "tests", take_next=False)
+        desk.settle(claim, settlement, "tests", take_next=False)

@@ -13,6 +13,8 @@ from tests.unit.ledger.test_agents import *  # noqa: F403 - its tests run here t
 from tests.unit.ledger.test_changing import *  # noqa: F403
 from tests.unit.ledger.test_claim import *  # noqa: F403
 from tests.unit.ledger.test_gates import *  # noqa: F403
+from tests.unit.ledger.test_hanging import *  # noqa: F403
+from tests.unit.ledger.test_lanes import *  # noqa: F403
 from tests.unit.ledger.test_newest_of_fans import *  # noqa: F403
 from tests.unit.ledger.test_reader import *  # noqa: F403
 from tests.unit.ledger.test_readings import *  # noqa: F403

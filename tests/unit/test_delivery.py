@@ -674,6 +674,73 @@ def test_after_a_lost_reply_the_same_agent_is_asked_again(world: World) -> None:
     assert (one.api_calls, one.attempt_count) == (2, 1)
 
 
+def hung(elapsed_ms: int = 10_000) -> errors.LostReply:
+    """What comes of a call that nobody answers."""
+    return errors.LostReply("no reply", elapsed_ms=elapsed_ms)
+
+
+@pytest.mark.parametrize(
+    ("elapsed_ms", "made"), [(1000, [AGENT, AGENT]), (1001, [AGENT]), (10_000, [AGENT])]
+)
+def test_a_call_that_hung_is_not_made_again_in_place(
+    world: World, elapsed_ms: int, made: list[str]
+) -> None:
+    """The next one may hang as long, and the slot with it; the doubt waits with the request."""
+    world.wechat.creates = [hung(elapsed_ms), 0]
+    request_id = world.submit(fallbacks=[OTHER]).id
+    world.deliver(request_id)
+    assert world.wechat.made == made
+    if len(made) == 1:
+        assert world.outcome(request_id) == ("waiting", "transient", None)
+        assert world.doubt() == AGENT
+        assert world.account()["hung"] == "1"
+        assert world.again(request_id) == 1
+        assert world.wechat.made == [AGENT, AGENT]
+    assert world.outcome(request_id) == ("created", None, AGENT)
+    assert "hung" not in world.account()
+
+
+def test_an_account_whose_calls_hang_is_asked_one_call_at_a_time(world: World) -> None:
+    """A slot that hangs serves nobody else; one request after the other finds out, less often."""
+    world.wechat.creates = [hung()]
+    ids = [world.submit(f"o{n}", ttl_seconds=7200).id for n in range(20)]
+    world.deliver(*ids)
+    assert len(world.wechat.made) == 5
+    assert {world.status(each) for each in ids} == {"waiting"}
+    ends = []
+    for probes in range(1, 4):
+        hold = world.account()["hold"].split(" ")
+        assert hold[1:] == ["transient", str(probes), "-"]
+        ends.append(int(hold[0]) / 1000 - world.now())
+        world.pass_seconds(70)
+        world.ring()
+        world.deliver(*ids)
+        assert len(world.wechat.made) == 5 + probes
+    assert 9 <= ends[0] <= 16
+    assert all(59 <= each <= 66 for each in ends[1:])
+    world.wechat.creates = [0]
+    for _ in range(20):
+        world.again(*ids)
+    assert {world.status(each) for each in ids} == {"created"}
+    assert not {"hold", "hung"} & set(world.account())
+
+
+def test_a_probe_that_hung_holds_on_though_its_request_ends_with_it(world: World) -> None:
+    """What becomes of the request says nothing of how long the account is to be left alone."""
+    world.wechat.creates = [hung()]
+    world.wechat.sessions = [errors.LostReply("x")]
+    ids = [world.submit(f"o{n}", ttl_seconds=7200).id for n in range(5)]
+    world.deliver(*ids)
+    world.pass_seconds(70)
+    world.ring()
+    probe = world.account()["hold"].split(" ")[3]
+    assert probe in ids
+    world.client.hset(world.keys.request(probe), "attempts", retry.MAX_ATTEMPTS - 1)
+    world.deliver(probe)
+    assert world.status(probe) == "failed"
+    assert world.account()["hold"].split(" ")[1:] == ["transient", "2", "-"]
+
+
 @pytest.mark.parametrize(
     ("serves", "outcome", "made"),
     [
@@ -1093,7 +1160,7 @@ def test_what_this_machine_cannot_do_is_left_to_another_one(world: World, troubl
     assert world.wechat.made == [AGENT], "who stepped back asks for nobody else"
     assert {world.status(each) for each in ids} == {"queued"}
     assert world.wishes > hurried
-    assert world.ring() == ids, "the doorbell of the others is passed on too"
+    assert world.ring() == ids[:1], "whoever is rung takes the others of the lane too"
     assert "hold" not in world.account()
     assert world.deliver(*ids) == 0
 
@@ -1187,7 +1254,7 @@ def test_the_request_of_an_account_without_credentials_is_left_to_who_has_them(
     own = world.submit("oOWN", lane="batch").id
     assert world.deliver(*foreign, own) == 2
     assert [world.status(each) for each in (*foreign, own)] == ["queued"] * 3 + ["created"]
-    assert world.ring() == foreign
+    assert world.ring() == foreign[:1], "whoever is rung takes the others of the lane too"
     assert world.client.hgetall(world.keys.stepped_back("w1")) == {}, "nothing to probe"
 
 

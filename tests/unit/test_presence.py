@@ -124,7 +124,7 @@ class Fleet(stages.Stage):
     def look(self, process: presence.Presence) -> None:
         """One look, and all that it began."""
         process.look()
-        until(lambda: all(each.done() for each in process._under_way))
+        until(lambda: all(each.done() for each in process._under_way.values()))
 
     def told(self, field: str) -> str | None:
         """What the ledger knows of the account."""
@@ -209,6 +209,9 @@ def test_nobody_is_asked_where_nobody_waits(fleet: Fleet, one: presence.Presence
     assert fleet.client.zscore(fleet.keys.watch, APPID) is None
 
 
+CROWD = [f"wx{number}" for number in range(99)]
+
+
 class Crowd:
     """A ledger of endless accounts that wait for a reading; notes when each was taken."""
 
@@ -217,8 +220,9 @@ class Crowd:
         self.taken_at: list[float] = []
 
     def watch(self, limit: int, *, interval_seconds: float, taker: Any) -> list[accounts.Reading]:
+        first = len(self.taken_at)
         self.taken_at += [self._clock.now] * limit
-        return [accounts.Reading(appid=APPID, began_ms=n) for n in range(limit)]
+        return [accounts.Reading(appid=CROWD[(first + n) % 99], began_ms=n) for n in range(limit)]
 
     def observe(self, *_: Any, **__: Any) -> int:
         return 0
@@ -227,7 +231,7 @@ class Crowd:
 def test_a_process_begins_twenty_readings_a_second_at_most(fleet: Fleet, clock: Clock) -> None:
     """In whichever second, also in the first after a rest; and nearly as many while there are."""
     crowd = Crowd(clock)
-    process = fleet.process(APPID, ledger=crowd)
+    process = fleet.process(*CROWD, ledger=crowd)
     clock.now += 60
     for _ in range(300):
         fleet.look(process)
@@ -241,7 +245,7 @@ def test_a_process_begins_twenty_readings_a_second_at_most(fleet: Fleet, clock: 
 def test_a_process_has_eight_readings_under_way_at_most(fleet: Fleet, clock: Clock) -> None:
     """A WeChat that hangs takes no more threads than that, and the rest is left to others."""
     crowd = Crowd(clock)
-    process = fleet.process(APPID, ledger=crowd)
+    process = fleet.process(*CROWD, ledger=crowd)
     fleet.wechat.may_answer.clear()
     for _ in range(5):
         clock.now += 1
@@ -249,10 +253,35 @@ def test_a_process_has_eight_readings_under_way_at_most(fleet: Fleet, clock: Clo
     until(lambda: len(fleet.wechat.reads) == presence.THREADS)
     assert len(crowd.taken_at) == presence.THREADS == 8
     fleet.wechat.may_answer.set()
-    until(lambda: all(each.done() for each in process._under_way))
+    until(lambda: all(each.done() for each in process._under_way.values()))
     clock.now += 1
     fleet.look(process)
     assert len(crowd.taken_at) == 16
+
+
+def test_an_account_that_hangs_keeps_one_thread_busy(fleet: Fleet, clock: Clock) -> None:
+    """However often its next reading falls due meanwhile; the others go on."""
+    process = fleet.process(APPID, ledger=Again())
+    fleet.wechat.may_answer.clear()
+    for _ in range(5):
+        clock.now += 1
+        process.look()
+    until(lambda: len(fleet.wechat.reads) == 1)
+    fleet.wechat.may_answer.set()
+    until(lambda: all(each.done() for each in process._under_way.values()))
+    assert len(fleet.wechat.reads) == 1
+    fleet.look(process)
+    assert len(fleet.wechat.reads) == 2
+
+
+class Again(Crowd):
+    """A ledger in which one account is always due."""
+
+    def __init__(self) -> None:
+        super().__init__(Clock())
+
+    def watch(self, limit: int, *, interval_seconds: float, taker: Any) -> list[accounts.Reading]:
+        return [accounts.Reading(appid=APPID, began_ms=0)]
 
 
 # -- what it tells ---------------------------------------------------------------------------
@@ -348,7 +377,8 @@ def test_without_the_names_a_reading_is_as_good(fleet: Fleet, one: presence.Pres
         (errors.from_errcode(-1, "system error"), "-1 system error", 5),
         (errors.from_errcode(45011, "too fast"), "45011 too fast", 5),
         (errors.from_errcode(99999, "new"), "99999 new", 5),
-        (errors.LostReply("no reply in 10 s"), "- no reply in 10 s", 5),
+        (errors.LostReply("reset at once", elapsed_ms=3), "- reset at once", 5),
+        (errors.LostReply("no reply in 10 s", elapsed_ms=10_000), "- no reply in 10 s", 20),
         (errors.UnreadableReply("x" * 500), "- " + "x" * 198, 5),
     ],
 )

@@ -339,6 +339,49 @@ def test_no_wait_in_place_passes_the_deadline() -> None:
     assert slow.pauses == []
 
 
+HUNG = {"elapsed_ms": retry.HANGING_MS + 1}
+
+
+@pytest.mark.parametrize(
+    ("error", "is_hanging"),
+    [
+        (errors.LostReply("x", **HUNG), True),
+        (errors.UnreadableReply("x", **HUNG), True),
+        (errors.LostReply("x", elapsed_ms=retry.HANGING_MS), False),
+        (errors.LostReply("x"), False),
+        (errors.NeverLeft("x", **HUNG), False),
+        (errors.QuotaExhausted("x", **HUNG), False),
+        (errors.NobodyFree(record.Reason.AGENT_OFFLINE), False),
+        (None, False),
+    ],
+)
+def test_a_call_hangs_that_takes_long_and_leaves_it_open_what_became_of_the_fan(
+    error: errors.WeChatError | None, is_hanging: bool
+) -> None:
+    """A slow refusal is an answer."""
+    assert retry.is_hanging(error) is is_hanging
+    assert (retry.hanging_seconds(error, 1) is not None) is is_hanging
+
+
+def test_a_call_that_hung_is_not_made_again_in_place() -> None:
+    """A slot that waits for the next one serves nobody else; the wait itself is as after any."""
+    run = Run(errors.LostReply("x", **HUNG), "ok")
+    parked = run.parked()
+    assert run.pauses == []
+    assert parked.policy is retry.TRANSIENT
+    assert 0.3 <= parked.seconds <= 0.6
+
+
+@pytest.mark.parametrize(("strikes", "seconds"), [(1, 10), (2, 60), (9, 60)])
+def test_an_account_whose_calls_hang_is_probed_less_and_less_often(
+    strikes: int, seconds: float
+) -> None:
+    """Up to once a minute."""
+    held = retry.hanging_seconds(errors.LostReply("x", **HUNG), strikes)
+    assert held is not None
+    assert seconds <= held <= seconds + 5
+
+
 def test_a_shutdown_ends_the_wait_in_place() -> None:
     """The request goes to the waiting room instead."""
     assert Run(errors.SystemBusy("x"), is_stopping=True).parked().seconds >= 0.3

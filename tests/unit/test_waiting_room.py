@@ -52,6 +52,8 @@ class FakeLedger:
         self.left: dict[request.Lane, tuple[str, ...]] = {}
         self.asked = 0
         self.purges = 0
+        self.adopted = [False]
+        self.adoptions = 0
 
     def wake(self, limit: int) -> waiting.Woken:
         assert limit == waiting_room.PASS_IDS
@@ -73,6 +75,11 @@ class FakeLedger:
     def left_queued(self, limit: int, _taker: Any) -> dict[request.Lane, tuple[str, ...]]:
         assert limit == waiting_room.PASS_IDS
         return self.left
+
+    def adopt(self, limit: int) -> bool:
+        assert limit == waiting_room.PASS_IDS
+        self.adoptions += 1
+        return self.adopted.pop(0) if len(self.adopted) > 1 else self.adopted[0]
 
     def purge(self, limit: int) -> int:
         self.purges += 1
@@ -340,6 +347,23 @@ def test_what_was_said_while_the_sign_was_given_is_not_lost(
     now[0] += waiting_room.ANNOUNCE_SECONDS
     made.room.tick()
     assert len(said) == 3
+
+
+def test_those_of_an_older_release_are_put_into_their_lanes_one_script_a_pass(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until none is left; an older producer may bring more, which is looked after now and then."""
+    now = [100.0]
+    monkeypatch.setattr(waiting_room.time, "monotonic", lambda: now[0])
+    room.ledger.adopted = [True, True, False]
+    for expected in (1, 2, 3, 3, 3):
+        room.room.tick()
+        assert room.ledger.adoptions == expected
+        assert room.room._has_news.is_set() is (expected < 3)
+        room.room._has_news.clear()
+    now[0] += waiting_room.CHORES_SECONDS
+    room.room.tick()
+    assert room.ledger.adoptions == 4
 
 
 def passes(room: Room, number: int) -> Callable[[], bool]:

@@ -14,8 +14,8 @@ from typing import Any
 import redis
 
 from worker import errors
-from worker.contract import record, request
-from worker.ledger import claims, keys
+from worker.contract import request
+from worker.ledger import agents, claims, keys
 from worker.ledger import scripts as lua
 
 #: How long a wish for a reading stands, in seconds.
@@ -70,11 +70,11 @@ class Accounts:
         """
         told = [part for appid, own in capacities.items() for part in (appid, _capacity(own))]
         schema, is_needed, others, hurried = self._scripts.run(
-            "announce", record.SCHEMA, worker, json.dumps(about), len(capacities), *told, *marks
+            "announce", keys.SCHEMA, worker, json.dumps(about), len(capacities), *told, *marks
         )
-        if schema > record.SCHEMA:
+        if schema > keys.SCHEMA:
             raise errors.SchemaTooNew(
-                f"the ledger has schema {schema}, this release knows {record.SCHEMA}: upgrade it"
+                f"the ledger has schema {schema}, this release knows {keys.SCHEMA}: upgrade it"
             )
         return Fleet(
             is_needed=bool(is_needed), others=frozenset(others), hurried=frozenset(hurried)
@@ -163,10 +163,9 @@ class Accounts:
                 pipe.hmget(self._keys.account(appid), "next", "tried")
             (seconds, _), *told = pipe.execute()
             for appid, (next_ms, tried_ms) in zip(wanted, told, strict=True):
-                # Set before the clock was set back, as the scripts judge it.
-                is_over = int(tried_ms or 0) > (seconds + 1) * 1000
                 pipe.set(self._keys.wanted(appid), 1, ex=WANTED_SECONDS)
-                pipe.zadd(self._keys.watch, {appid: 0 if is_over else int(next_ms or 0)})
+                next_ms = agents.next_reading_ms(next_ms, tried_ms, seconds * 1000)
+                pipe.zadd(self._keys.watch, {appid: next_ms})
             pipe.execute()
 
     def pause(self, appid: str = "", kf_account: str = "") -> tuple[str, bool]:

@@ -75,6 +75,14 @@ def past(at_ms: str | float, now_ms: float) -> float:
     return float(at_ms) if float(at_ms) <= now_ms + SLACK_MS else 0
 
 
+def next_reading_ms(next_ms: str | None, tried_ms: str | None, now_ms: float) -> int:
+    """When an account's agents may be read again; 0 where that is not believed."""
+    at_ms = int(next_ms or 0)
+    if tried_ms is not None:
+        return at_ms if past(tried_ms, now_ms) > 0 else 0
+    return at_ms if at_ms <= now_ms + LONGEST_PAUSE_MS else 0
+
+
 def unseen_since_ms(known: Mapping[str, str]) -> int:
     """From when on a session counts that the newest reading cannot have seen."""
     return int(known.get("began", 0)) - LAG_MS
@@ -87,7 +95,8 @@ def read(
     now_ms = now.timestamp() * 1000
     began_ms = past(known.get("began", 0), now_ms)
     is_fresh = began_ms > 0 and now_ms < int(known.get("fresh", 0))
-    is_blind = not is_fresh and now_ms < _next_reading_ms(known, now_ms) + BLIND_MS
+    next_ms = next_reading_ms(known.get("next"), known.get("tried"), now_ms)
+    is_blind = not is_fresh and now_ms < next_ms + BLIND_MS
     until_ms, held_for = _hold(known, now_ms)
     is_held = until_ms > now_ms
     names = {name.partition(":")[2] for name in known if name.startswith(("on:", "off:", "pause:"))}
@@ -141,14 +150,6 @@ def _hold(known: Mapping[str, str], now_ms: float) -> tuple[int, str | None]:
     else:
         is_believed = int(until_ms) <= now_ms + LONGEST_HOLD_MS
     return int(until_ms) if is_believed else 0, reason
-
-
-def _next_reading_ms(known: Mapping[str, str], now_ms: float) -> int:
-    """When the agents may be read again; 0 where that is not believed."""
-    next_ms = int(known.get("next", 0))
-    if "tried" in known:
-        return next_ms if past(known["tried"], now_ms) > 0 else 0
-    return next_ms if next_ms <= now_ms + LONGEST_PAUSE_MS else 0
 
 
 def _default_capacity(known: Mapping[str, str]) -> int:

@@ -40,6 +40,17 @@ class Taker:
     worker: str = ""
     #: The accounts it leaves to others, as the scripts read them: "|wx1|wx2|", or * for all.
     leaves: str = ""
+    #: How many slots its accounts share; 0 where one account has them all.
+    slots: int = 0
+
+    @property
+    def name(self) -> str:
+        """Under which name its slots are counted: the last part of the worker's."""
+        return self.worker.rpartition(":")[2]
+
+    def holder(self, delivery: str) -> str:
+        """Under which name one delivery's claims stand in the ledger."""
+        return f"{self.name}:{delivery}" if self.slots else delivery
 
 
 #: Somebody who leaves nothing to others.
@@ -120,11 +131,10 @@ class Claim:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
-    """What one step came to: perhaps a claim, and the doorbell's ids still to do."""
+    """What one step came to: perhaps a claim."""
 
     claim: Claim | None
-    rest: tuple[str, ...]
-    #: Ids that no record stands behind.
+    #: Ids of the doorbell that no record stands behind.
     unknown: tuple[str, ...] = ()
     #: Whether nobody was claimed though more may be queued.
     has_more: bool = False
@@ -185,5 +195,7 @@ class Settlement:
     out: frozenset[str] = frozenset()
     #: "errcode errmsg" of what it rests on, where no attempt tells.
     because: str = ""
+    #: How long the account is held when this call was one more that hung; None when it did not.
+    hanging_seconds: float | None = None
     #: With which this worker steps back, see `scripts/machines.lua`; empty where it does not.
     mark: str = ""

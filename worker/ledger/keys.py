@@ -9,6 +9,10 @@ alone. Times are integer milliseconds since 1970.
 | ------------------------ | ------ | ---------------------------------------------------------- | --------- |
 | request:<id>             | hash   | one record; its fields are listed at `RECORD_FIELDS`       | everybody |
 | index:<index>            | zset   | ids in that state, scored by submitted_at                  | everybody |
+| lane:<appid>             | zset   | who is queued for the account, in the order they are taken | worker    |
+| turns                    | zset   | accounts with somebody queued, in the order of their turns | worker    |
+| slots:<name>             | hash   | appid -> how many slots it holds of <host>:<pid>:<name>    | worker    |
+| adopting                 | hash   | lane -> how far those are looked for who stand in none     | worker    |
 | events                   | stream | one entry a change of state: id, status, reason            | everybody |
 | due                      | zset   | every live id, scored by when the waiting room must act:   | worker    |
 |                          |        | queued: its deadline, or now when it is to be rung;        |           |
@@ -56,6 +60,9 @@ from __future__ import annotations
 
 from worker.contract import record, request
 
+#: The ledger's layout. Two neighbouring releases of one layout run side by side; `README.md` says
+#: how an older one is taken over, and how to go back.
+SCHEMA = 2
 #: Most entries the dead list keeps.
 DEAD_ENTRIES = 1000
 #: How much of a refused entry is kept, in characters.
@@ -100,6 +107,7 @@ ACCOUNT_FIELDS = {
     "hold": "until when WeChat's refusal holds it (ms), reason, strikes, who probes (-: nobody)",
     "held_at": "ms, when that hold was written; one that was written later than now is over",
     "because": "errcode (or -) and errmsg of that refusal",
+    "hung": "how many calls in a row took more than a second and left the fan unsure",
     "capacity": "sessions an agent may serve (0: no limit), then names with their own",
     "began": "ms, when the newest reading of who is online began",
     "fresh": "ms, until when it is trusted",
@@ -131,6 +139,7 @@ class Keys:
         self.schema = self.base + "schema"
         self.rooms = self.base + "rooms"
         self.watch = self.base + "watch"
+        self.turns = self.base + "turns"
 
     def request(self, request_id: str) -> str:
         """A record."""
@@ -139,6 +148,14 @@ class Keys:
     def index(self, status: record.Status, detail: str = "") -> str:
         """The ids of one state; `detail` is the lane while queued, else the reason."""
         return f"{self.base}index:{status}" + (f":{detail}" if detail else "")
+
+    def lane(self, appid: str) -> str:
+        """Who is queued for one account, in the order in which they are taken."""
+        return f"{self.base}lane:{appid}"
+
+    def slots(self, name: str) -> str:
+        """How many slots of one worker each account holds."""
+        return f"{self.base}slots:{name}"
 
     def fan(self, appid: str, openid: str) -> str:
         """The fan's newest request."""

@@ -33,8 +33,6 @@ from worker.ledger import scripts as lua
 
 #: How long an idempotency key is kept at least, in ms.
 KEY_MS = 24 * 3600 * 1000
-#: How many ids of a doorbell one script looks at; more only cost time on the wire.
-CANDIDATES = 4
 
 #: How many wishes one script writes, so that Redis serves nobody else for a few ms only.
 WISHES_A_SCRIPT = 50
@@ -127,38 +125,46 @@ class Ledger:
         rest_seconds: float = 5.0,
         again: bool = False,
         taker: claims.Taker = claims.ANYBODY,
+        prefers_tried: bool = False,
     ) -> claims.Taken:
-        """Take the oldest queued escalation, else one of `ids`, else the oldest queued batch.
+        """Answer a doorbell for `ids`: take the next request, whoever that is.
 
-        Looks at the first `CANDIDATES` ids; `rest` holds those still to do. Those for whom nobody
-        can be asked go to their room, which `rest_seconds` wakes where presence does not. `holder`
-        names the delivery; `again` says that an earlier try of it had no answer. Requests of
-        accounts that `taker` leaves to others stay in their lane.
+        Escalations go before batches, accounts take turns, and of each the oldest goes first.
+        Those for whom nobody can be asked go to their room, which `rest_seconds` wakes where
+        presence does not. `holder` names the delivery; `again` says that an earlier try of this
+        claim had no answer. Accounts that `taker` leaves to others, or that hold their share of its
+        slots, are passed by. `prefers_tried` takes somebody who is tried again before a first
+        try; otherwise first tries go first.
         """
         lease_ends = self._lease_ends()
-        answer = self._scripts.run(
-            "claim", *self._following(ids, holder, taker, rest_seconds=rest_seconds, again=again)
+        following = self._following(
+            holder, taker, rest_seconds=rest_seconds, again=again, prefers_tried=prefers_tried
         )
-        return _taken(answer, ids, lease_ends)
+        is_unread, has_more, unknown, passed_on, *row = self._scripts.run("claim", *following, *ids)
+        return dataclasses.replace(
+            _taken((is_unread, has_more, *row), lease_ends),
+            unknown=tuple(unknown),
+            passed_on=tuple(passed_on),
+        )
 
     def settle(
         self,
         claim: claims.Claim,
         settlement: claims.Settlement,
-        next_ids: Sequence[str],
         holder: str,
         *,
         rest_seconds: float = 5.0,
         take_next: bool = True,
         again: bool = False,
         taker: claims.Taker = claims.ANYBODY,
+        prefers_tried: bool = False,
     ) -> claims.Taken:
         """Write what became of `claim` and, unless told not to, take the next request with it."""
         progress = settlement.progress
         following: tuple[lua.Argument, ...] = ()
         if take_next:
             following = self._following(
-                next_ids, holder, taker, rest_seconds=rest_seconds, again=again
+                holder, taker, rest_seconds=rest_seconds, again=again, prefers_tried=prefers_tried
             )
         lease_ends = self._lease_ends()
         written, stirred, *taken = self._scripts.run(
@@ -177,6 +183,7 @@ class Ledger:
             settlement.crashes,
             "|".join(sorted(settlement.out)),
             settlement.because,
+            round((settlement.hanging_seconds or 0) * 1000),
             taker.worker,
             settlement.mark,
             len(progress.attempts),
@@ -185,7 +192,7 @@ class Ledger:
         )
         is_ours = written != "lost"
         return dataclasses.replace(
-            _taken(taken[0] if taken else (0, (), 0, 0, ()), next_ids, lease_ends),
+            _taken(taken[0] if taken else (0, 0), lease_ends),
             settled=is_ours,
             became=written if is_ours else None,
             has_stirred=bool(stirred),
@@ -262,16 +269,16 @@ class Ledger:
 
     def _following(
         self,
-        ids: Sequence[str],
         holder: str,
         taker: claims.Taker,
         *,
         rest_seconds: float,
         again: bool,
+        prefers_tried: bool,
     ) -> tuple[lua.Argument, ...]:
         rest_ms = round(rest_seconds * 1000)
-        by = (taker.worker, taker.leaves)
-        return (holder, self._lease_ms, int(again), rest_ms, *by, *ids[:CANDIDATES])
+        by = (taker.worker, taker.leaves, taker.slots)
+        return (holder, self._lease_ms, int(again), rest_ms, *by, int(prefers_tried))
 
     def _lease_ends(self) -> float:
         """Taken before the script runs, so that we think the lease over before Redis does."""
@@ -312,13 +319,10 @@ def _packed(progress: claims.Progress, targets: Sequence[str]) -> list[lua.Argum
     ]
 
 
-def _taken(answer: Sequence[Any], ids: Sequence[str], lease_ends: float) -> claims.Taken:
-    used, unknown, needs_reading, has_more, passed_on, *row = answer
+def _taken(answer: Sequence[Any], lease_ends: float) -> claims.Taken:
+    needs_reading, has_more, *row = answer
     return claims.Taken(
-        claim=claims.Claim.parse(row[0], lease_ends=lease_ends) if row else None,
-        rest=tuple(ids[used:]),
-        unknown=tuple(unknown),
+        claim=claims.Claim.parse(row[0], lease_ends=lease_ends) if row and row[0] else None,
         has_more=bool(has_more),
         needs_reading=bool(needs_reading),
-        passed_on=tuple(passed_on),
     )

@@ -14,24 +14,27 @@ import redis.sentinel
 from worker import errors
 from worker.ledger import connection
 
-#: Each script, with the files that are put in front of it, after the prelude.
+#: What is put in front of every script.
+_FIRST = ("prelude", "lanes", "moves")
+#: Each script, with the files that are put in front of it besides.
 _SHARED = {
-    "announce": ("holds", "rooms", "machines"),
+    "adopt": (),
+    "announce": ("holds", "rooms", "machines", "sharing"),
     "blind": ("holds", "rooms", "machines"),
     "cancel": (),
-    "claim": ("holds", "given", "agents", "rooms", "machines", "claiming"),
-    "depart": (),
+    "claim": ("holds", "given", "agents", "rooms", "machines", "sharing", "turns", "claiming"),
+    "depart": ("sharing",),
     "gate": ("rooms", "known_account"),
-    "left_queued": ("machines",),
+    "left_queued": ("machines", "sharing"),
     "names": (),
     "observe": ("holds", "given", "rooms"),
     "open_rooms": ("holds", "given", "agents", "rooms"),
     "purge": (),
     "renew": ("holds", "given", "agents"),
     "retry": (),
-    "settle": ("holds", "given", "agents", "rooms", "machines", "claiming"),
+    "settle": ("holds", "given", "agents", "rooms", "machines", "sharing", "turns", "claiming"),
     "submit": ("rooms", "known_account"),
-    "wake": ("given", "rooms"),
+    "wake": ("given", "rooms", "sharing", "clock"),
     "watch": ("holds", "machines"),
 }
 
@@ -145,7 +148,7 @@ def _sha(text: str) -> str:
 
 def _source(name: str) -> str:
     folder = importlib.resources.files(__package__) / "scripts"
-    parts = ("prelude", *_SHARED[name], name)
+    parts = (*_FIRST, *_SHARED[name], name)
     return "\n".join((folder / f"{part}.lua").read_text() for part in parts)
 
 

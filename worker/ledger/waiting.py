@@ -74,11 +74,20 @@ class Waiting:
     def left_queued(
         self, limit: int, taker: claims.Taker = claims.ANYBODY
     ) -> Mapping[request.Lane, tuple[str, ...]]:
-        """Up to `limit` ids of each lane whose oldest was left for two seconds, oldest first.
+        """Up to `limit` ids from the lanes whose first was left for two seconds.
 
-        Without those of accounts that `taker` leaves to others, who ring for them.
+        No more of an account than `taker` has slots for, and nobody of accounts that it leaves to
+        others, who ring for them.
         """
-        return _by_lane(self._scripts.run("left_queued", limit, taker.leaves, taker.worker))
+        by = (taker.worker, taker.leaves, taker.slots)
+        return _by_lane(self._scripts.run("left_queued", limit, *by))
+
+    def adopt(self, limit: int) -> bool:
+        """Put about `limit` into their lanes whom an older release queued; whether there are more.
+
+        Costs one look at each account where nobody is missing.
+        """
+        return bool(self._scripts.run("adopt", limit))
 
     def purge(self, limit: int) -> int:
         """Remove up to `limit` final records whose retention is over; returns how many."""

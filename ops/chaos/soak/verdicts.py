@@ -17,7 +17,7 @@ from worker.ledger import keys
 #: Kinds of keys that need not go: one each, one for each account, agent or room, and Celery's own.
 LASTING = frozenset(
     {"account", "accounts", "counters", "dead", "door", "events", "given", "schema", "token"}
-    | {"watch", "workers", "broker"}
+    | {"serving", "slots", "watch", "workers", "broker"}
 )
 #: Outcomes of fans who may have a session.
 _SERVED = frozenset({record.Status.CREATED, record.Status.ALREADY_SERVED})

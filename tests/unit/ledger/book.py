@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tests.unit.ledger import standing
+from tests.unit.ledger import lanes, standing
 from tests.unit.ledger.standing import Account, Fan, Pointer, Request
 
 
@@ -18,6 +18,8 @@ class Book:
         self.doubts: dict[Fan, Pointer] = {}
         self.keys: dict[tuple[str, str], Pointer] = {}
         self.joined: dict[str, Pointer] = {}
+        #: Which turn each account with somebody queued has.
+        self.turns: dict[str, int] = {}
         self._retention_ms = retention_ms
         self._lease_ms = lease_ms
 
@@ -62,6 +64,17 @@ class Book:
         found = [each for each in self.requests.values() if each.status == status]
         return sorted(found, key=lambda each: (each.submitted_at, each.id))
 
+    def in_lane(self, appid: str) -> list[Request]:
+        """Who is queued for an account, in the order in which they are taken."""
+        return lanes.in_order(each for each in self.in_state("queued") if each.appid == appid)
+
+    def in_turn(self) -> list[str]:
+        """The accounts with somebody queued, whose turn it is first."""
+        return sorted(
+            self.turns,
+            key=lambda each: (not lanes.is_pressing(self.in_lane(each)), self.turns[each], each),
+        )
+
     def live_of(self, fan: Fan) -> Request | None:
         one = self.requests.get(self.newest.get(fan, ""))
         return one if one and not one.is_final else None
@@ -73,16 +86,50 @@ class Book:
         one.holder = one.calling = ""
         one.is_counted, one.wake_at = False, 0
 
-    def _queue(self, one: Request, due_at: int) -> None:
+    def _queue(self, one: Request, due_at: int, now: int) -> None:
         self._put_down(one)
+        self._enter_lane(one, now)
         one.status, one.due_at = "queued", due_at
+
+    def _enter_lane(self, one: Request, now: int) -> None:
+        """An account comes last that had nobody queued, or no escalation until this one."""
+        queued = self.in_lane(one.appid)
+        is_new_there = one.lane == "escalation" and not lanes.is_pressing(queued)
+        if not queued or is_new_there:
+            self.turns[one.appid] = self._last_turn(one)
+        one.lane_class = lanes.class_of(one, now)
+
+    def _last_turn(self, one: Request, *, is_batch: bool | None = None) -> int:
+        """Behind whoever comes next of the other accounts with an escalation, or of the rest."""
+        if is_batch is None:
+            is_batch = one.lane == "batch"
+        return 1 + min(
+            (
+                turn
+                for appid, turn in self.turns.items()
+                if appid != one.appid and lanes.is_pressing(self.in_lane(appid)) != is_batch
+            ),
+            default=0,
+        )
+
+    def _leave_lane(self, one: Request) -> None:
+        left = self.in_lane(one.appid)
+        if not left:
+            self.turns.pop(one.appid, None)
+        elif one.appid in self.turns and one.lane == "escalation" and not lanes.is_pressing(left):
+            self.turns[one.appid] = self._last_turn(one, is_batch=True)
 
     def _enter_room(self, one: Request, reason: str) -> None:
         self._put_down(one)
         one.status, one.reason, one.due_at, one.crashes = "waiting", reason, one.deadline_at, 0
+        self._leave_lane(one)
 
     def _finish(self, one: Request, status: str, reason: str, now: int) -> None:
         self._put_down(one)
         one.status, one.reason, one.finished_at = status, reason, now
         one.crashes, one.is_cancelled = 0, False
         one.removed_at = max(now + self._retention_ms, one.kept_until)
+        hold = self.accounts[one.appid].hold
+        if hold and hold.probe == one.id:  # it found nothing out: another may go at once
+            hold.ends_at, hold.probe = now, "-"
+        self._leave_lane(one)

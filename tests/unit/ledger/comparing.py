@@ -6,6 +6,7 @@ import dataclasses
 
 from tests.unit.ledger import model as models
 from tests.unit.ledger import recount
+from tests.unit.ledger import stage as stages
 from tests.unit.ledger.standing import Account, Request
 
 #: The model's numbers and texts that a record keeps under these names; absent is 0 or "".
@@ -51,6 +52,7 @@ class Comparison:
         for request_id, fields in self.raw.requests.items():
             self._request(self.model.requests[request_id], fields)
         self._pointers()
+        self._lanes()
         for appid, account in self.model.accounts.items():
             self._account(account, dict(self.raw.named["account"].get(appid, {})))
 
@@ -95,6 +97,20 @@ class Comparison:
                 until = self.raw.now_ms + self.raw.left_ms[f"{kind}:{name}"]
                 assert abs(until - each.until) < self.took_ms + _SLACK_MS, f"{kind}:{name}"
 
+    def _lanes(self) -> None:
+        """The accounts have their turns in the same order, and so have those queued for each."""
+        lanes = {
+            appid: [(place // stages.BAND, request_id) for request_id, place in lane.items()]
+            for appid, lane in self.raw.named["lane"].items()
+        }
+        assert lanes == {
+            appid: [(each.lane_class, each.id) for each in self.model.in_lane(appid)]
+            for appid in self.model.turns
+        }
+        turns = {x: at % stages.BAND for x, at in self.raw.alone.get("turns", {}).items()}
+        assert turns == self.model.turns
+        assert list(turns) == self.model.in_turn()
+
     def _account(self, account: Account, fields: dict[str, str]) -> None:
         paused = {each[6:] for each in fields if each.startswith("pause:")}
         assert ("paused" in fields, paused) == (account.is_paused, account.paused)
@@ -103,6 +119,7 @@ class Comparison:
         assert set(filter(None, fields.get("online", "").split("|"))) == set(online)
         assert int(fields.get("began", 0)) == account.began_at
         assert ("blind" in fields) == account.is_blind
+        assert int(fields.get("hung", 0)) == account.hung
         account.fresh_until, account.next_at = (
             int(fields.get("fresh", 0)),
             int(fields.get("next", 0)),

@@ -8,9 +8,10 @@ as the step took.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Collection, Mapping, Sequence
 
-from tests.unit.ledger import book
+from tests.unit.ledger import book, lanes
 from tests.unit.ledger.standing import FINAL, Account, Hold, Pointer, Request
 from worker.contract import request
 from worker.ledger import claims
@@ -20,6 +21,10 @@ KEY_MS, JOINED_MS, DOUBT_MS, PROBE_MS = 24 * HOUR, HOUR, 48 * HOUR, 30_000
 RETRIED = {"failed", "expired", "cancelled"}
 #: Reasons from which nobody learns whether WeChat answers this account.
 NO_ANSWER = {"transient", "token", "gave_up", "internal_error", "unconfirmed"}
+#: So many calls of an account that hung in a row hold it.
+MOST_HUNG = 5
+#: Whom one claim passes over at most, and when those left queued are rung again.
+PASSED_OVER, RING_AGAIN_MS = 20, 2000
 #: A way to go on: `calling` with the agent ("" when the fan is read back first), else the reason.
 Way = tuple[str, str]
 
@@ -50,7 +55,7 @@ class Model(book.Book):
             return "repeated", of_key, stands.status if stands else "expired"
         live = self.live_of(fan)
         if live:
-            self._join(live, wish, now + ttl_ms)
+            self._join(live, wish, now + ttl_ms, now)
             self.joined[request_id] = Pointer(live.id, now + JOINED_MS)
         else:
             one = Request(
@@ -65,6 +70,7 @@ class Model(book.Book):
                 due_at=now + ttl_ms,
                 key=wish.key or "",
             )
+            self._enter_lane(one, now)
             self.requests[request_id] = one
             self.newest[fan] = request_id
         one = live or self.requests[request_id]
@@ -74,7 +80,9 @@ class Model(book.Book):
             one.kept_until = max(one.kept_until, until)
         return ("joined" if live else "new"), one.id, one.status
 
-    def _join(self, live: Request, wish: request.SessionRequest, deadline_at: int) -> None:
+    def _join(
+        self, live: Request, wish: request.SessionRequest, deadline_at: int, now: int
+    ) -> None:
         """The later deadline and the higher lane; whoever took it back wants it after all."""
         live.deadline_at = max(live.deadline_at, deadline_at)
         live.is_cancelled = False
@@ -82,6 +90,8 @@ class Model(book.Book):
             live.lane = "escalation"
             if live.status == "queued":
                 live.due_at = live.deadline_at
+        if live.status == "queued":
+            self._enter_lane(live, now)
         if live.status == "waiting":
             live.due_at = min(live.wake_at or live.deadline_at, live.deadline_at)
         self._keep_own_key(live)
@@ -96,39 +106,57 @@ class Model(book.Book):
 
     def claim(
         self,
-        ids: Sequence[str],
         holder: str,
         *,
+        slots: int,
         again: bool,
+        prefers_tried: bool,
         claimed: str | None,
         became: Mapping[str, Way],
         now: int,
-    ) -> None:
-        """Who is passed over must have gone one of its ways; `claimed` must be the first left."""
+    ) -> bool:
+        """Who is passed over must have gone one of its ways; `claimed` must be the first left.
+
+        Returns whether there may be more though nobody was claimed.
+        """
         mine = [each for each in self.in_state("calling") if each.holder == holder]
         if again and mine:
             assert claimed == mine[0].id, "a claim sent again finds what it had taken"
             mine[0].due_at = now + self._lease_ms
-            return
-        for one in self._candidates(ids):
-            if one.status == "calling" and one.holder == holder:
-                assert claimed == one.id, "a holder's own claim"
-                one.due_at = now + self._lease_ms
-                return
-            if one.status == "queued":
-                way, allowed = became[one.id], self.ways(one, now)
-                assert way in allowed, f"{one.id} became {way}; allowed: {allowed}"
-                self._go(one, way, holder, now)
-                if one.status == "calling":
-                    assert claimed == one.id, "who is claimed is handed out"
-                    return
+            return False
+        for _ in range(PASSED_OVER):
+            one = self._next(holder, slots, prefers_tried=prefers_tried)
+            if one is None:
+                break
+            way, allowed = became[one.id], self.ways(one, now)
+            assert way in allowed, f"{one.id} became {way}; allowed: {allowed}"
+            self._go(one, way, holder, now)
+            if one.status == "calling":
+                assert claimed == one.id, "who is claimed is handed out"
+                return False
         assert claimed is None
+        return any(self._may_take(each, holder, slots) for each in self.turns)
 
-    def _candidates(self, ids: Sequence[str]) -> Iterator[Request]:
-        queued = self.in_state("queued")
-        yield from (each for each in queued if each.lane == "escalation")
-        yield from (self.requests[each] for each in ids[:4] if each in self.requests)
-        yield from (each for each in queued if each.lane == "batch")
+    def _next(self, holder: str, slots: int, *, prefers_tried: bool) -> Request | None:
+        """Who is to be taken: of the account whose turn it is, which comes last from now on."""
+        row = self.in_turn()
+        for appid, after in itertools.zip_longest(row, row[1:]):
+            if self._may_take(appid, holder, slots):
+                queued = self.in_lane(appid)
+                is_pressing = lanes.is_pressing(queued)
+                if after and lanes.is_pressing(self.in_lane(after)) == is_pressing:
+                    behind = self.turns[after] + (appid < after)
+                    self.turns[appid] = max(self.turns[appid] + 1, behind)
+                return lanes.first_of(queued, prefers_tried=prefers_tried)
+        return None
+
+    def _may_take(self, appid: str, holder: str, slots: int) -> bool:
+        """Whether the account does not hold its part of the worker's slots yet."""
+        name, colon, _ = holder.partition(":")
+        held = [each for each in self.in_state("calling") if each.appid == appid]
+        held = [each for each in held if each.holder.startswith(name + ":")]
+        most = 1 if self.accounts[appid].hung else lanes.most_slots(slots, len(self.turns))
+        return not colon or len(held) < most
 
     def ways(self, one: Request, now: int) -> set[Way]:
         """Where a queued request may go when a worker looks at it."""
@@ -196,6 +224,7 @@ class Model(book.Book):
                 account.hold.ends_at, account.hold.probe = now + PROBE_MS, one.id
             one.status, one.holder, one.fence = "calling", holder, one.fence + 1
             one.due_at = now + self._lease_ms
+            self._leave_lane(one)
             self._call(one, detail)
 
     def _call(self, one: Request, agent: str) -> None:
@@ -237,6 +266,9 @@ class Model(book.Book):
             assert (got.calling or "") == kf_account
         elif account.is_paused:
             assert (got.calling, got.held_for) == (None, "paused")
+        elif now >= one.deadline_at:
+            assert (got.calling, got.held_for) == (None, None), "nobody new after the deadline"
+            assert got.is_over or got.is_cancelled
         else:
             agents, is_sure = self.choices(one, out_text, now)
             is_held = got.held_for in account.reasons() and not is_sure
@@ -264,14 +296,15 @@ class Model(book.Book):
         one.served_by = said.served_by or one.served_by
         one.because = said.because or ("" if one.reason else one.because)
         self._end_hold(one, account, said)
+        is_held = self._hold_hanging(one, account, said, now)
         status, reason = self._outcome(one, said, now)
         if status in FINAL:
             if status == "created" and one.calling in account.offline:
                 account.may_be_back.add(one.calling)
             self._finish(one, status, reason, now)
         elif status == "queued":
-            self._queue(one, now)
-        elif said.holds is claims.Holds.REQUEST:
+            self._queue(one, now, now)
+        elif said.holds is claims.Holds.REQUEST and not is_held:
             self._put_down(one)
             wake_at = now + round(said.wait_seconds * 1000)
             one.status, one.reason, one.crashes = "waiting", reason, said.crashes
@@ -288,6 +321,22 @@ class Model(book.Book):
         tells = {"created", "already_served", "failed", "waiting"}
         if is_answer and said.status in tells and account.hold and account.hold.probe == one.id:
             account.hold = None
+
+    def _hold_hanging(
+        self, one: Request, account: Account, said: claims.Settlement, now: int
+    ) -> bool:
+        """Counts calls that hung in a row; whether the account is held for that."""
+        if said.hanging_seconds is None:
+            account.hung = 0 if said.progress.attempts else account.hung
+            return False
+        account.hung += 1
+        is_probe = account.hold is not None and account.hold.probe == one.id
+        if account.hung < MOST_HUNG and not is_probe:
+            return False
+        if not account.why_held(one.id, now):
+            ends_at = now + round(said.hanging_seconds * 1000)
+            account.hold = Hold(ends_at, "transient", said.strikes)
+        return True
 
     def _outcome(self, one: Request, said: claims.Settlement, now: int) -> Way:
         """What is written: a cancel and a join meanwhile change what the worker says."""
@@ -317,7 +366,9 @@ class Model(book.Book):
             return "cancelled"
         one.is_cancelled = True
         if one.status == "waiting":
-            self._queue(one, now)
+            self._queue(one, now, now)
+        elif one.status == "queued":
+            self._enter_lane(one, now)
         return "asked"
 
     def retry(self, request_id: str, ttls: Mapping[str, int], now: int) -> tuple[str, str]:
@@ -334,7 +385,7 @@ class Model(book.Book):
         one.reason = one.served_by = one.out = one.because = ""
         one.attempts = one.finished_at = one.removed_at = 0
         self._keep_own_key(one)
-        self._queue(one, one.deadline_at)
+        self._queue(one, one.deadline_at, now)
         return "queued", one.lane
 
     # -- the waiting room ------------------------------------------------------------------------
@@ -355,11 +406,13 @@ class Model(book.Book):
                 if one.calling:
                     self.doubts[one.fan] = Pointer(one.calling, now + DOUBT_MS)
                 one.attempts, one.fence = one.attempts + 1, one.fence + 1
-                self._queue(one, one.deadline_at)
+                self._queue(one, one.deadline_at, now)
+            elif now < one.deadline_at and one.status == "queued":
+                one.due_at = one.deadline_at
             elif now < one.deadline_at:
-                self._queue(one, one.deadline_at)
+                self._queue(one, one.deadline_at, now)
             elif self.doubt_of(one):
-                self._queue(one, now + 2000)
+                self._queue(one, now + RING_AGAIN_MS, now)
                 lane = "escalation"
             else:
                 self._finish(one, "expired", one.reason, now)
@@ -413,7 +466,25 @@ class Model(book.Book):
             assert self.choices(first, "", now)[0], "somebody can be asked"
             if account.hold:
                 assert probing.setdefault(one.appid, one.id) == one.id, "one probes"
-            self._queue(one, one.deadline_at)
+            self._queue(one, one.deadline_at, now)
+
+    def left_queued(self, limit: int, now: int) -> dict[str, tuple[str, ...]]:
+        """Who stands first in the lanes whose first was left for a while, by account in turn."""
+        rings: dict[str, list[str]] = {"escalation": [], "batch": []}
+        for appid in self.in_turn():
+            row = self.in_lane(appid)
+            if now - row[0].updated_at >= RING_AGAIN_MS:
+                for one in row[: max(0, limit - sum(map(len, rings.values())))]:
+                    rings[one.lane].append(one.id)
+        return {lane: tuple(ids) for lane, ids in rings.items()}
+
+    def adopt(self, now: int) -> None:
+        """All who are queued enter their lanes, in which an older release did not put them."""
+        self.turns.clear()
+        for one in sorted(self.in_state("queued"), key=lambda each: each.lane == "batch"):
+            one.lane_class = lanes.class_of(one, now)
+            if one.appid not in self.turns:
+                self.turns[one.appid] = self._last_turn(one)
 
     def purge(self, limit: int, now: int) -> int:
         final = [each for each in self.requests.values() if each.is_final]

@@ -37,11 +37,12 @@ LIVES = {
 #: What ends by itself, and what stands alone.
 _EXPIRING = {"key", "doubt", "joined", "door", "given", "wanted", "stepped_back"}
 _ALONE = {"due", "retention", "rooms", "watch", "events", "accounts", "workers", "counters"}
-_ALONE |= {"dead", "schema", "stirring", "clock"}
+_ALONE |= {"dead", "schema", "stirring", "turns", "clock"}
 _HASHES = {"request", "account", "door", "accounts", "workers", "counters", "stirring"}
-_HASHES |= {"stepped_back", "clock"}
+_HASHES |= {"stepped_back", "slots", "clock"}
 _NAMED = _EXPIRING | {"request", "index", "room", "rooms", "account", "fan", "serving"}
-_SCORED = {"index", "room", "given", "serving"}
+_NAMED |= {"lane", "slots"}
+_SCORED = {"index", "lane", "room", "given", "serving"}
 
 
 @dataclasses.dataclass(slots=True)
@@ -108,12 +109,14 @@ def _ask(pipe: Any, base: str, name: str) -> None:
 
 
 def _is_scored(kind: str, colon: str) -> bool:
-    return kind in (_SCORED if colon else {"due", "retention", "rooms", "watch"})
+    return kind in (_SCORED if colon else {"due", "retention", "rooms", "watch", "turns"})
 
 
 def check(raw: Raw, lease_ms: float) -> None:
     """Raises AssertionError where two structures tell different stories."""
     _check_indexes(raw)
+    _check_lanes(raw)
+    _check_slots(raw)
     _check_timers(raw, lease_ms)
     _check_rooms(raw)
     _check_fields(raw)
@@ -141,6 +144,41 @@ def index_of(fields: dict[str, str]) -> str:
     details = {"queued": fields["lane"], "calling": "", "created": "", "already_served": ""}
     detail = details.get(fields["status"], fields["reason"])
     return fields["status"] + (f":{detail}" if detail else "")
+
+
+def _check_lanes(raw: Raw) -> None:
+    """Whoever is queued stands in the lane of its account; only accounts with such have turns."""
+    lanes: dict[str, dict[str, tuple[bool, float]]] = {}
+    for request_id, fields in raw.requests.items():
+        if fields["status"] == "queued":
+            is_batch, submitted_at = fields["lane"] == "batch", float(fields["submitted_at"])
+            lanes.setdefault(fields["appid"], {})[request_id] = is_batch, submitted_at
+    assert lanes == {
+        appid: {
+            request_id: (place >= 3 * stages.BAND, place % stages.BAND)
+            for request_id, place in lane.items()
+        }
+        for appid, lane in raw.named["lane"].items()
+    }
+    turns: dict[str, float] = raw.alone.get("turns", {})
+    assert {appid: turn >= stages.BAND for appid, turn in turns.items()} == {
+        appid: all(is_batch for is_batch, _ in lane.values()) for appid, lane in lanes.items()
+    }
+
+
+def _check_slots(raw: Raw) -> None:
+    """What an account holds of a worker's shared slots are its calls under way there."""
+    held: dict[str, dict[str, str]] = {}
+    for fields in raw.requests.values():
+        name, colon, _ = fields.get("holder", "").partition(":")
+        if colon:
+            of_worker = held.setdefault(name, {})
+            of_worker[fields["appid"]] = str(int(of_worker.get(fields["appid"], 0)) + 1)
+    counted = {
+        name: {appid: count for appid, count in of_worker.items() if count != "0"}
+        for name, of_worker in raw.named["slots"].items()
+    }
+    assert {name: counts for name, counts in counted.items() if counts} == held
 
 
 def _check_timers(raw: Raw, lease_ms: float) -> None:

@@ -32,10 +32,12 @@ _HASH_TIMES = ("submitted_at", "updated_at", "deadline_at", "next_attempt_at", "
 _ACCOUNT_TIMES = re.compile(
     r"paused|pause:.*|hold|held_at|began|fresh|next|tried|off:.*|lie:.*|lied|empty_since"
 )
-_ZSETS = re.compile(r"due|retention|rooms|watch|index:.*|room:.*|given:.*|serving:.*")
+_ZSETS = re.compile(r"due|retention|rooms|watch|index:.*|lane:.*|room:.*|given:.*|serving:.*")
 _EXPIRING = ("key:", "doubt:", "joined:", "door:", "wanted:", "given:")
 #: Where in a room batches begin, in ms.
 _BATCHES = 10**13
+#: Wider than any time or turn: how far apart the classes of a lane, and those of turns, are.
+BAND = 10**13
 _FOR_AGENTS = {"agent_offline", "agent_full", "paused"}
 
 
@@ -63,15 +65,39 @@ class Stage:
         own = id or f"id{next(self._ids):05d}"
         return self.ledger.submit(self.wish(openid, **fields), own)
 
-    def claim(self, *ids: str, holder: str = "w1") -> claims.Claim:
+    def claim(
+        self,
+        *ids: str,
+        holder: str = "w1",
+        taker: claims.Taker = claims.ANYBODY,
+        prefers_tried: bool = False,
+    ) -> claims.Claim:
         """The claim that must be there to take."""
-        claim = self.take(*ids, holder=holder).claim
+        taken = self.take(*ids, holder=holder, taker=taker, prefers_tried=prefers_tried)
+        claim = taken.claim
         assert claim is not None
         return claim
 
-    def take(self, *ids: str, holder: str = "w1", again: bool = False) -> claims.Taken:
-        """What there is to take, if anything."""
-        return self.ledger.claim(ids, holder, rest_seconds=5, again=again)
+    def take(
+        self,
+        *ids: str,
+        holder: str = "w1",
+        again: bool = False,
+        taker: claims.Taker = claims.ANYBODY,
+        prefers_tried: bool = False,
+    ) -> claims.Taken:
+        """What one step takes, if anything."""
+        return self.ledger.claim(
+            ids, holder, rest_seconds=5, again=again, taker=taker, prefers_tried=prefers_tried
+        )
+
+    def hold_all(self, taker: claims.Taker = claims.ANYBODY) -> None:
+        """Nobody of those queued can be asked: claim after claim puts them into their rooms."""
+        while True:
+            taken = self.take(taker=taker)
+            assert taken.claim is None
+            if not taken.has_more:
+                return
 
     def called(self, *ids: str, holder: str = "w1") -> claims.Claim:
         """A claim whose agent stands in the ledger, as right before a call."""
@@ -85,9 +111,7 @@ class Stage:
         return self.ledger.find_next(claim, progress(claim), out=out, offline=offline)
 
     def settle(self, claim: claims.Claim, status: str, **fields: Any) -> claims.Taken:
-        return self.ledger.settle(
-            claim, settlement(claim, status, **fields), [], "w1", take_next=False
-        )
+        return self.ledger.settle(claim, settlement(claim, status, **fields), "w1", take_next=False)
 
     def wait(self, request_id: str, reason: str = "agent_offline", seconds: float = 60) -> None:
         """Bring a queued request to `waiting`."""
@@ -266,11 +290,7 @@ class Stage:
 
     def check(self) -> None:
         """Whatever happened, the structures of the ledger agree with the records."""
-        records = {
-            key.rpartition(":")[2]: self.client.hgetall(key)
-            for key in self.all_keys()
-            if key.startswith(self.keys.request(""))
-        }
+        records = self._records()
         counted: dict[str, set[str]] = {}
         for request_id, fields in records.items():
             status = record.Status(fields["status"])
@@ -301,6 +321,7 @@ class Stage:
             said = "" if fields["status"] in ("queued", "calling") else fields["reason"]
             assert last[request_id] == (fields["status"], said)
         self._check_places(records)
+        self.check_lanes(records)
         self._check_given(records)
 
     def _check_places(self, records: Mapping[str, Mapping[str, str]]) -> None:
@@ -341,6 +362,32 @@ class Stage:
             for room in self.client.smembers(key)
         }
         assert by_account == set(rooms)
+
+    def _records(self) -> dict[str, dict[str, str]]:
+        names = [each for each in self.all_keys() if each.startswith(self.keys.request(""))]
+        return {name.rpartition(":")[2]: self.client.hgetall(name) for name in names}
+
+    def check_lanes(self, records: Mapping[str, Mapping[str, str]] | None = None) -> None:
+        """Whoever is queued stands in the account's lane; only accounts with such have turns."""
+        lanes: dict[str, dict[str, bool]] = {}
+        for request_id, fields in (records or self._records()).items():
+            if fields["status"] == "queued":
+                lane = lanes.setdefault(fields["appid"], {})
+                lane[request_id] = fields["lane"] == "batch"
+        prefix = self.keys.lane("")
+        stored = {
+            key.removeprefix(prefix): {
+                request_id: place >= 3 * BAND
+                for request_id, place in self.client.zrange(key, 0, -1, withscores=True)
+            }
+            for key in self.all_keys()
+            if key.startswith(prefix)
+        }
+        assert stored == lanes
+        turns = self.client.zrange(self.keys.turns, 0, -1, withscores=True)
+        assert {appid: turn >= BAND for appid, turn in turns} == {
+            appid: all(are_batches.values()) for appid, are_batches in lanes.items()
+        }
 
     def _check_given(self, records: Mapping[str, Mapping[str, str]]) -> None:
         """Only a call under way takes a place without end."""

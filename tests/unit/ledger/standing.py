@@ -32,6 +32,8 @@ class Account:
     is_paused: bool = False
     paused: set[str] = dataclasses.field(default_factory=set)
     hold: Hold | None = None
+    #: How many of its calls hung in a row.
+    hung: int = 0
     #: When its only worker announced it last.
     served_at: int = 0
     began_at: int = 0
@@ -132,6 +134,8 @@ class Request:
     updated_at: int
     status: str = "queued"
     reason: str = ""
+    #: Where in its lane it stands, while it is queued (see `lanes.py`).
+    lane_class: int = 0
     generation: int = 1
     fence: int = 0
     holder: str = ""

@@ -7,7 +7,6 @@ import pytest
 from tests.unit.ledger import stage as stages
 from tests.unit.ledger.stage import AGENT, APPID, FAN, OTHER
 from worker import errors
-from worker.contract import record
 from worker.ledger import claims
 
 
@@ -51,16 +50,13 @@ def test_a_claim_comes_back_with_what_earlier_deliveries_learned(stage: stages.S
     assert claim.fence == 2
 
 
-def test_the_oldest_escalation_goes_before_the_doorbells_own_ids(stage: stages.Stage) -> None:
-    """A person goes before a batch, even when the slot is busy with one (promise 7)."""
+def test_the_oldest_escalation_goes_before_whoever_was_rung_for(stage: stages.Stage) -> None:
+    """A person goes before a batch, whatever the doorbell says (promise 7)."""
     batch = stage.submit("oBATCH", lane="batch").id
     older = stage.submit("oOLDER").id
     stage.pass_seconds(1)
     newer = stage.submit("oNEWER").id
-    taken = stage.ledger.claim([batch, "unknown"], "w1")
-    assert taken.claim is not None
-    assert taken.claim.id == older
-    assert taken.rest == (batch, "unknown")
+    assert stage.claim(batch).id == older
     assert stage.claim(batch).id == newer
     assert stage.claim(batch).id == batch
 
@@ -78,11 +74,10 @@ def test_settling_hands_out_the_next_request(stage: stages.Stage) -> None:
     """Settling one and claiming the next is one round trip."""
     batch = [stage.submit(f"o{n}", lane="batch").id for n in range(2)]
     claim = stage.claim(batch[0])
-    taken = stage.ledger.settle(claim, stages.settlement(claim, "created"), batch[1:], "w1")
+    taken = stage.ledger.settle(claim, stages.settlement(claim, "created"), "w1")
     assert taken.settled
     assert taken.claim is not None
     assert taken.claim.id == batch[1]
-    assert taken.rest == ()
 
 
 @pytest.mark.parametrize("status", ["calling", "waiting", "created"])
@@ -95,20 +90,18 @@ def test_a_doubled_doorbell_finds_nothing_to_claim(stage: stages.Stage, status: 
             claim, status, reason="transient" if status == "waiting" else None, wait_seconds=9
         )
     taken = stage.ledger.claim([request_id], "w2")
-    assert taken.claim is None
-    assert taken.rest == ()
+    assert (taken.claim, taken.has_more, taken.unknown) == (None, False, ())
     stage.check()
 
 
 def test_an_unknown_id_is_reported_and_counted(stage: stages.Stage) -> None:
     """Ids of other deployments harm nothing else."""
     request_id = stage.submit(lane="batch").id
-    taken = stage.ledger.claim(["nobody", request_id, "later"], "w1")
+    taken = stage.ledger.claim(["nobody", request_id, "nor this one"], "w1")
     assert taken.claim is not None
     assert taken.claim.id == request_id
-    assert taken.unknown == ("nobody",)
-    assert taken.rest == ("later",)
-    assert stage.reader.oddities() == {"doorbell_unknown_id": 1}
+    assert taken.unknown == ("nobody", "nor this one")
+    assert stage.reader.oddities() == {"doorbell_unknown_id": 2}
 
 
 def test_a_request_past_its_deadline_expires_at_its_claim(stage: stages.Stage) -> None:
@@ -254,13 +247,13 @@ def test_renewing_tells_of_a_cancel(stage: stages.Stage) -> None:
     assert stage.ledger.renew(claim, AGENT, stages.progress(claim)).is_cancelled
 
 
-def test_a_slot_without_own_ids_takes_the_oldest_batch(stage: stages.Stage) -> None:
-    """No slot sleeps while requests are queued, whoever was rung for them."""
-    first, second, own = (stage.submit(f"o{n}", lane="batch").id for n in range(3))
-    assert stage.claim(own).id == own, "its own ids go before"
-    assert stage.claim(own, holder="w2").id == first
-    assert stage.claim(holder="w2").id == second
-    taken = stage.ledger.claim([], "w1")
+def test_whoever_is_rung_takes_the_oldest_batch(stage: stages.Stage) -> None:
+    """No slot sleeps while requests are queued, whoever the doorbell names."""
+    first, second, third = (stage.submit(f"o{n}", lane="batch").id for n in range(3))
+    assert stage.claim(third).id == first
+    assert stage.claim(third, holder="w2").id == second
+    assert stage.claim(holder="w2").id == third
+    taken = stage.ledger.claim([third], "w1")
     assert (taken.claim, taken.has_more) == (None, False)
     stage.check()
 
@@ -296,8 +289,7 @@ def test_a_claim_found_again_has_its_whole_lease(stage: stages.Stage) -> None:
 def test_a_broken_record_stops_nobody(stage: stages.Stage) -> None:
     """Half a record, from whatever hand, is counted and left out; the others are served."""
     stage.client.hset(stage.keys.request("broken"), "status", "queued")
-    lane = stage.keys.index(record.Status.QUEUED, "escalation")
-    stage.client.zadd(lane, {"broken": 1})
+    stage.client.zadd(stage.keys.lane(APPID), {"broken": 1})
     stage.client.zadd(stage.keys.due, {"broken": 1})
     request_id = stage.submit().id
     assert stage.wake().taken == 1
@@ -309,18 +301,23 @@ def test_a_broken_record_stops_nobody(stage: stages.Stage) -> None:
 def test_a_record_of_another_kind_stops_nobody(stage: stages.Stage) -> None:
     """Whatever hand wrote it: it is counted and left out."""
     stage.client.set(stage.keys.request("broken"), "a string")
-    stage.client.zadd(stage.keys.index(record.Status.QUEUED, "batch"), {"broken": 1})
     request_id = stage.submit(lane="batch").id
+    stage.client.zadd(stage.keys.lane(APPID), {"broken": 1})
     assert stage.claim().id == request_id
     assert stage.reader.oddities()["broken_record"] >= 1
     stage.client.delete(stage.keys.request("broken"))
 
 
-def test_an_index_that_is_wrong_is_put_right_by_the_claim(stage: stages.Stage) -> None:
+@pytest.mark.parametrize("is_empty", [False, True])
+def test_a_lane_that_is_wrong_is_put_right_by_the_claim(
+    stage: stages.Stage, is_empty: bool
+) -> None:
     """Else a slot would find the same one at the head of its lane for ever."""
     done = stage.submit("oDONE").id
     stage.finish(done, "created")
-    stage.client.zadd(stage.keys.index(record.Status.QUEUED, "batch"), {done: 1})
+    if not is_empty:
+        stage.client.zadd(stage.keys.lane(APPID), {done: 1})
+    stage.client.zadd(stage.keys.turns, {APPID: 1})
     taken = stage.ledger.claim([], "w1")
     assert (taken.claim, taken.has_more) == (None, False)
     stage.check()

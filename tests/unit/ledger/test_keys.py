@@ -36,8 +36,13 @@ def live_a_full_life(stage: stages.Stage) -> None:
     stage.settle(served, "created", served_by=OTHER, doubt=claims.Doubt.cleared())
     refused = stage.claim(stage.submit("oREFUSED", kf_account="kf9@acct", appid="wx2").id)
     stage.settle(refused, "waiting", reason="quota", because="45009 no", wait_seconds=9)
-    asked = stage.claim(stage.submit("oASKED", kf_account=OTHER).id)
-    stage.ledger.cancel(asked.id)
+    hung = stage.claim(stage.submit("oHUNG", kf_account=OTHER).id)
+    stage.settle(hung, "waiting", reason="transient", hanging_seconds=15, wait_seconds=9)
+    shared = claims.Taker(worker="w1", slots=8)
+    stage.submit("oANOTHER", appid="wx2")
+    asked = stage.submit("oASKED", kf_account=OTHER).id
+    assert stage.claim(holder=shared.holder("t1"), taker=shared).id == asked
+    stage.ledger.cancel(asked)
     stage.ledger.accounts.pause(APPID)
     stage.ledger.accounts.pause(APPID, OTHER)
     stage.ledger.accounts.want_reading([APPID])
@@ -47,6 +52,9 @@ def live_a_full_life(stage: stages.Stage) -> None:
     stage.ledger.dead_list.bury([dead_list.Refused(1, "q", "no", "x")])
     stage.take("nobody")
     stage.wake()
+    stage.submit("oOLDER")
+    stage.client.delete(stage.keys.lane(APPID), stage.keys.turns)  # an older release has none
+    assert stage.ledger.waiting.adopt(1), "those of the other lane are looked for later"
 
 
 #: Rows of the table that the ledger's own scripts do not write, or not for so few rooms.

@@ -45,7 +45,6 @@ def hold(stage: stages.Stage, *, mark: str = MARK) -> str:
             mark=mark,
             because="40164 invalid ip",
         ),
-        [],
         "w1",
         take_next=False,
         taker=claims.Taker(worker="w1"),
@@ -185,12 +184,13 @@ def test_a_step_of_the_clock_keeps_no_machine_from_being_welcome(stage: stages.S
 
 
 def test_the_end_of_a_request_needs_no_machine(stage: stages.Stage) -> None:
-    """Whoever looks at it buries it."""
+    """A claim of who stepped back passes the whole account by; the waiting room buries it."""
     stage.announce(worker="w2")
     step_back(stage)
     request_id = stage.submit(ttl_seconds=1).id
     stage.pass_seconds(2)
     assert stage.ledger.claim([request_id], "d1", taker=BACK).claim is None
+    assert stage.wake().expired == 1
     assert stage.status(request_id) == "expired"
 
 

@@ -204,10 +204,12 @@ class Everybody(working.Working):
         account = self.model.accounts[appid]
         return agent in account.paused if agent else account.is_paused
 
-    @stateful.rule(what=st.sampled_from(["bury", "watch", "left_queued"]), limit=LIMITS)
+    @stateful.rule(what=st.sampled_from(["bury", "watch", "left_queued", "adopt"]), limit=LIMITS)
     def do_on_the_side(self, what: str, limit: int) -> None:
         """What changes no request."""
-        {"bury": self._bury, "watch": self._watch, "left_queued": self._left_queued}[what](limit)
+        steps = {"bury": self._bury, "watch": self._watch}
+        steps |= {"left_queued": self._left_queued, "adopt": self._adopt}
+        steps[what](limit)
 
     def _bury(self, _: int) -> None:
         self.begin()
@@ -275,16 +277,21 @@ class Everybody(working.Working):
         self.model.open_rooms(opened.ring, became, now)
 
     def _left_queued(self, limit: int) -> None:
-        """A lane is rung when its oldest was left for two seconds, oldest first."""
+        """The lanes are rung whose first was left for two seconds, in the order of their turns."""
         now = self.begin()
         left = self.stage.ledger.waiting.left_queued(limit)
-        for lane, ids in left.items():
-            queued = [each for each in self.model.in_state("queued") if each.lane == lane]
-            if ids:
-                assert list(ids) == [each.id for each in queued][:limit]
-                assert now + self.took() - queued[0].updated_at >= 2000
-            else:
-                assert not queued or now - queued[0].updated_at < 2000
+        meanwhile = range(now, now + self.took() + 1)
+        assert left in [self.model.left_queued(limit, each) for each in meanwhile]
+
+    def _adopt(self, limit: int) -> None:
+        """The lanes are built again, as after a release without any."""
+        now, stage = self.begin(), self.stage
+        lanes = [stage.keys.lane(appid) for appid in self.model.accounts]
+        stage.client.delete(stage.keys.turns, *lanes)
+        for _ in range(100):
+            if not stage.ledger.waiting.adopt(limit):
+                break
+        self.model.adopt(now)
 
     @stateful.rule(seconds=st.sampled_from([1, 10, 10, 30, 30, 70, 700, 4000, 90_000]))
     def time_passes(self, seconds: float) -> None:

@@ -11,7 +11,7 @@ from tests.unit.ledger import stage as stages
 from tests.unit.ledger.stage import AGENT, APPID, FAN, OTHER
 from worker import errors
 from worker.contract import record
-from worker.ledger import dead_list, reader
+from worker.ledger import dead_list, keys, reader
 
 
 def test_an_unknown_id_is_none(stage: stages.Stage) -> None:
@@ -175,10 +175,10 @@ def test_a_worker_that_died_silently_is_forgotten_in_time(stage: stages.Stage) -
 
 def test_a_worker_refuses_the_ledger_of_a_newer_release(stage: stages.Stage) -> None:
     """In one line; an older number is no reason."""
-    stage.client.set(stage.keys.schema, record.SCHEMA)
+    stage.client.set(stage.keys.schema, keys.SCHEMA)
     stage.ledger.accounts.announce("w", {}, {})
-    stage.client.set(stage.keys.schema, record.SCHEMA + 1)
-    with pytest.raises(errors.SchemaTooNew, match=f"schema {record.SCHEMA + 1}") as caught:
+    stage.client.set(stage.keys.schema, keys.SCHEMA + 1)
+    with pytest.raises(errors.SchemaTooNew, match=f"schema {keys.SCHEMA + 1}") as caught:
         stage.ledger.accounts.announce("w", {}, {})
     assert "\n" not in str(caught.value)
 

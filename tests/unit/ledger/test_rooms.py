@@ -73,7 +73,7 @@ def test_as_many_follow_as_there_is_room_for(
     stage.announce({"": capacity})
     stage.observe_nobody()
     ids = [stage.submit(f"o{n:03d}").id for n in range(60)]
-    assert stage.take().claim is None
+    stage.hold_all()
     stage.observe({AGENT: serves})
     assert stage.let_out() == ids[:1]
     create(stage, ids[0])
@@ -389,7 +389,7 @@ def test_a_pass_lets_out_about_as_many_as_it_may(stage: stages.Stage) -> None:
     """At most one look more; a full pass says that there may be more, and all go in the end."""
     first, *others = [stage.submit(f"o{n:03d}").id for n in range(71)]
     stage.observe_nobody()
-    assert stage.take().claim is None
+    stage.hold_all()
     stage.observe({AGENT: 0})
     stage.let_out()
     create(stage, first)

@@ -106,8 +106,8 @@ def test_a_claim_lost_with_the_reply_of_a_settlement_is_found_again(stage: stage
     first, second = (stage.submit(f"o{n}", lane="batch").id for n in range(2))
     claim = stage.claim(first)
     settlement = stages.settlement(claim, "created")
-    handed = stage.ledger.settle(claim, settlement, [second], "w1").claim
-    again = stage.ledger.settle(claim, settlement, [second], "w1", again=True)
+    handed = stage.ledger.settle(claim, settlement, "w1").claim
+    again = stage.ledger.settle(claim, settlement, "w1", again=True)
     assert handed is not None
     assert again.claim is not None
     assert (again.settled, again.claim.id) == (True, second)

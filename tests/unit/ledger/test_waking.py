@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.ledger import stage as stages
 from tests.unit.ledger.stage import AGENT, APPID, FAN, OTHER
-from worker.contract import record, request
+from worker.contract import request
 from worker.ledger import claims
 
 ESCALATION, BATCH = request.Lane
@@ -50,11 +50,12 @@ def test_nobody_is_left_where_the_oldest_was_queued_just_now(stage: stages.Stage
 
 def test_a_broken_record_in_a_lane_hides_nobody(stage: stages.Stage) -> None:
     """A claim clears it away."""
-    stage.client.zadd(stage.keys.index(record.Status.QUEUED, "batch"), {"broken": 1})
     request_id = stage.submit(lane="batch").id
+    stage.client.zadd(stage.keys.lane(APPID), {"broken": 3 * stages.BAND + 10**6})
     stage.pass_seconds(3)
     assert stage.left_queued("batch") == ["broken", request_id]
     assert stage.claim().id == request_id
+    stage.check()
 
 
 def test_a_ledger_of_the_release_before_is_rung_and_put_right(stage: stages.Stage) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from hypothesis import stateful
 from hypothesis import strategies as st
@@ -15,7 +15,10 @@ from worker import errors
 from worker.contract import record
 from worker.ledger import claims
 
-HOLDERS = ["w1", "w2"]
+#: A worker whose accounts share its slots, and whoever else takes requests.
+SHARED = claims.Taker(worker="n2", slots=3)
+HOLDERS = ["w1", SHARED.holder("t2")]
+TAKERS = {SHARED.holder("t2"): SHARED}
 Outcome = tuple[str, str | None, claims.Holds]
 #: What a worker says a call came to: status, reason, and what waits with it.
 ROOM, ACCOUNT, ALONE = claims.Holds.ROOM, claims.Holds.ACCOUNT, claims.Holds.REQUEST
@@ -32,6 +35,8 @@ OUTCOMES = [
     ("expired", "unconfirmed", ALONE),
     ("cancelled", None, ALONE),
 ]
+#: What a call may come to that took long and left it open what became of the fan.
+MAY_HANG = {("waiting", "transient"), ("failed", "gave_up"), ("expired", "unconfirmed")}
 #: What a call taught of the fan: nothing, that nobody has it unseen, that the one asked may.
 LESSON = st.sampled_from(["", "-", "asked"])
 
@@ -41,13 +46,20 @@ class Working(machine.Machine):
 
     # -- workers -------------------------------------------------------------------------------
 
-    @stateful.rule(data=st.data(), holder=st.sampled_from(HOLDERS), again=st.booleans())
-    def claim(self, data: st.DataObject, holder: str, again: bool) -> None:
+    @stateful.rule(
+        data=st.data(), holder=st.sampled_from(HOLDERS), again=st.booleans(), tried=st.booleans()
+    )
+    def claim(self, data: st.DataObject, holder: str, again: bool, tried: bool) -> None:
         """Of ids that may be unknown, over, doubled, or somebody else's."""
         ids = self._some_ids(data)
         now = self.begin()
-        taken = self.stage.take(*ids, holder=holder, again=again)
-        self._take(taken, ids, holder, now, again=again)
+        taken = self.take(*ids, holder=holder, again=again, prefers_tried=tried)
+        assert taken.unknown == tuple(x for x in ids if x not in self.model.requests)
+        self._take(taken, holder, now, again=again, prefers_tried=tried)
+
+    def take(self, *ids: str, holder: str, **how: bool) -> claims.Taken:
+        taker = TAKERS.get(holder, claims.ANYBODY)
+        return self.stage.take(*ids, holder=holder, taker=taker, **how)
 
     @stateful.rule(
         holder=st.sampled_from(HOLDERS), outcome=st.sampled_from(OUTCOMES), lesson=LESSON
@@ -60,27 +72,57 @@ class Working(machine.Machine):
 
     def serve_next(self, holder: str, outcome: Outcome, lesson: str) -> None:
         now = self.begin()
-        taken = self.stage.take(holder=holder)
-        self._take(taken, (), holder, now)
+        taken = self.take(holder=holder)
+        self._take(taken, holder, now)
         if taken.claim:
             self.agree()
-            self._settle(taken.claim, self._settlement(taken.claim, outcome, lesson, 30, 0), None)
+            self._settle(taken.claim, self._settlement(taken.claim, outcome, lesson, 30, 0))
+
+    @stateful.rule(
+        appid=st.sampled_from(["wx1", "wx1", "wx2"]),
+        calls=st.sampled_from([4, 5, 6]),
+        probes=st.booleans(),
+    )
+    def hang(self, appid: str, calls: int, probes: bool) -> None:
+        """Call after call of an account hangs, until nobody may call any more; then the probe."""
+        for _ in range(calls):
+            self._hang_once(appid)
+        if probes:
+            self._pass(70)
+            for look in (self._wake, self._open_rooms):
+                look(100, self.begin())
+                self.agree()
+            self._hang_once(appid)
+
+    def _hang_once(self, appid: str) -> None:
+        now = self.begin()
+        taken = self.take(holder="w3")
+        self._take(taken, "w3", now)
+        self.agree()
+        if taken.claim:
+            outcome = "waiting", "transient", ALONE
+            seconds = 15 if taken.claim.appid == appid else None
+            said = self._settlement(taken.claim, outcome, "asked", 0, 0, hanging_seconds=seconds)
+            self._settle(taken.claim, said)
+            self.agree()
+            self._wake(100, self.begin())
+            self.agree()
 
     @stateful.rule(holder=st.sampled_from(HOLDERS), outcome=st.sampled_from(OUTCOMES))
     def outlive_a_lease(self, holder: str, outcome: Outcome) -> None:
         """A worker stood still; another may have its claim by the time it goes on."""
         now = self.begin()
-        taken = self.stage.take(holder=holder)
-        self._take(taken, (), holder, now)
+        taken = self.take(holder=holder)
+        self._take(taken, holder, now)
         if taken.claim:
             self.agree()
             self._pass(30)
             self._wake(100, self.begin())
             self.agree()
             now = self.begin()
-            self._take(self.stage.take(holder="w3"), (), "w3", now)
+            self._take(self.take(holder="w3"), "w3", now)
             self.agree()
-            self._settle(taken.claim, self._settlement(taken.claim, outcome, "asked", 30, 0), None)
+            self._settle(taken.claim, self._settlement(taken.claim, outcome, "asked", 30, 0))
 
     def _some_ids(self, data: st.DataObject) -> list[str]:
         live = [x for x, one in self.model.requests.items() if not one.is_final]
@@ -89,22 +131,27 @@ class Working(machine.Machine):
         return data.draw(st.lists(st.sampled_from(known), max_size=6))
 
     def _take(
-        self, taken: claims.Taken, ids: Sequence[str], holder: str, now: int, again: bool = False
+        self,
+        taken: claims.Taken,
+        holder: str,
+        now: int,
+        *,
+        again: bool = False,
+        prefers_tried: bool = False,
     ) -> None:
         claim = taken.claim
         before = {each.id for each in self.model.in_state("calling")}
         doubts = {each: self.model.doubt_of(one) for each, one in self.model.requests.items()}
-        self.model.claim(
-            ids,
+        has_more = self.model.claim(
             holder,
+            slots=TAKERS.get(holder, claims.ANYBODY).slots,
             again=again,
+            prefers_tried=prefers_tried,
             claimed=claim.id if claim else None,
             became=self.became(),
             now=now,
         )
-        looked_at = ids[: len(ids) - len(taken.rest)]
-        assert taken.unknown == tuple(x for x in looked_at if x not in self.model.requests)
-        assert claim or len(looked_at) == len(ids[:4]), "all of them were tried"
+        assert taken.has_more == has_more
         if claim:
             one = self.model.requests[claim.id]
             told = (
@@ -118,7 +165,7 @@ class Working(machine.Machine):
             assert (claim.api_calls, claim.crashes) == (one.calls, one.crashes)
             assert (claim.is_cancelled, claim.doubt or "") == (one.is_cancelled, doubts[one.id])
             assert ("|".join(claim.targets), "|".join(sorted(claim.out))) == (one.targets, one.out)
-            assert claim.seconds_left * 1000 <= one.deadline_at - now
+            assert round(claim.seconds_left * 1000) <= one.deadline_at - now
             assert again or claim.id not in before or one.holder == holder
             self.held = [each for each in self.held if each.fence != claim.fence] + [claim]
 
@@ -195,6 +242,7 @@ class Working(machine.Machine):
         lesson=LESSON,
         seconds=st.sampled_from([0, 30, 120]),
         crashes=st.sampled_from([0, 0, 2]),
+        hanging_seconds=st.sampled_from([None, 15, 60]),
         takes_next=st.booleans(),
     )
     def settle(
@@ -204,19 +252,22 @@ class Working(machine.Machine):
         lesson: str,
         seconds: float,
         crashes: int,
+        hanging_seconds: float | None,
         takes_next: bool,
     ) -> None:
         """By whoever held the claim, perhaps too late; and take the next one with it."""
         claim = self._some_claim(data)
-        said = self._settlement(claim, outcome, lesson, seconds, crashes)
-        self._settle(claim, said, self._some_ids(data) if takes_next else None)
+        said = self._settlement(
+            claim, outcome, lesson, seconds, crashes, hanging_seconds=hanging_seconds
+        )
+        self._settle(claim, said, takes_next=takes_next)
 
     @stateful.precondition(lambda self: self.settled)
     @stateful.rule(data=st.data())
     def settle_again(self, data: st.DataObject) -> None:
         """The reply was lost: nothing is written twice."""
         claim, said = data.draw(st.sampled_from(self.settled[-4:]))
-        self._settle(claim, said, None)
+        self._settle(claim, said)
 
     def _some_claim(self, data: st.DataObject) -> claims.Claim:
         """The newest is the likeliest to be there yet."""
@@ -241,6 +292,8 @@ class Working(machine.Machine):
         lesson: str,
         seconds: float,
         crashes: int,
+        *,
+        hanging_seconds: float | None = None,
     ) -> claims.Settlement:
         """As a worker has it: an end short of success while in doubt is `unconfirmed`."""
         status, reason, holds = outcome
@@ -262,17 +315,20 @@ class Working(machine.Machine):
             crashes=crashes if (reason, holds) == ("transient", ALONE) else 0,
             out=claim.out,
             because="40001 expired" if reason == "token" else "",
+            hanging_seconds=hanging_seconds if (status, reason) in MAY_HANG else None,
         )
 
     def _settle(
-        self, claim: claims.Claim, said: claims.Settlement, ids: Sequence[str] | None
+        self, claim: claims.Claim, said: claims.Settlement, *, takes_next: bool = False
     ) -> None:
-        now = self.begin()
+        """By a worker of either kind, whichever held the claim."""
+        now, holder = self.begin(), HOLDERS[claim.fence % 2]
+        taker = TAKERS.get(holder, claims.ANYBODY)
         taken = self.stage.ledger.settle(
-            claim, said, ids or (), "w1", take_next=ids is not None, rest_seconds=5
+            claim, said, holder, take_next=takes_next, rest_seconds=5, taker=taker
         )
         self.held = [each for each in self.held if each is not claim]
         self.settled.append((claim, said))
         assert taken.settled == self.model.settle(claim, said, now)
-        if ids is not None:
-            self._take(taken, ids, "w1", now)
+        if takes_next:
+            self._take(taken, holder, now)

@@ -20,13 +20,20 @@ local worker, FIRST_ACCOUNT = ARGV[3], 6
 local FIRST_MARK = FIRST_ACCOUNT + 2 * tonumber(ARGV[5])
 local now = string.format('%.0f', NOW)
 
-local function forget(name, before, of)
+-- What is kept of one worker besides.
+local function forget_worker(worker)
+  redis.call('DEL', marks_key(worker), slots_key(worker))
+end
+
+local function forget_account(appid) redis.call('DEL', BASE .. 'serving:' .. appid) end
+
+local function forget(name, before, with)
   local said = redis.call('HGETALL', BASE .. name)
   for i = 1, #said, 2 do
     local at, rest = string.match(said[i + 1], '^(%d+)(.*)$')
     if at and tonumber(at) < before then
       redis.call('HDEL', BASE .. name, said[i])
-      redis.call('DEL', BASE .. of .. said[i])
+      with(said[i])
     elseif at and past(at) == 0 then -- the clock was set back: whoever lives is heard of again within a beat
       redis.call('HSET', BASE .. name, said[i], string.format('%.0f', NOW - FORGET_WORKER_MS / 2) .. rest)
     end
@@ -43,7 +50,7 @@ local function welcome(appid)
 end
 
 redis.call('HSET', BASE .. 'workers', worker, now .. ' ' .. ARGV[4])
-forget('workers', NOW - FORGET_WORKER_MS, 'stepped_back:')
+forget('workers', NOW - FORGET_WORKER_MS, forget_worker)
 local stood, marks, hurried = {}, {}, {}
 for _, scope in ipairs(redis.call('HKEYS', marks_key(worker))) do stood[scope] = true end
 for i = FIRST_MARK, #ARGV do
@@ -81,5 +88,5 @@ local others = {}
 for _, appid in ipairs(redis.call('HKEYS', BASE .. 'accounts')) do
   if not is_served[appid] then others[#others + 1] = appid end
 end
-forget('accounts', NOW - FORGET_ACCOUNT_MS, 'serving:')
+forget('accounts', NOW - FORGET_ACCOUNT_MS, forget_account)
 return { mine, is_needed, others, hurried }

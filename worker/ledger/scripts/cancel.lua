@@ -9,5 +9,6 @@ if rec.status ~= 'calling' and not doubt_of(rec) then
   return 'cancelled'
 end
 redis.call('HSET', record_key(rec.id), 'cancel', 1)
-if rec.status == 'waiting' then queue(rec, NOW) end
+rec.cancel = '1'
+if rec.status == 'waiting' then queue(rec, NOW) elseif rec.status == 'queued' then enter_lane(rec) end
 return 'asked'

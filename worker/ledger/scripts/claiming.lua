@@ -1,10 +1,9 @@
--- A worker takes the next request: the oldest queued escalation first, then the first claimable of its own
--- ids, then the oldest queued batch. The agent about to be called is in the ledger before the call, so that a
--- worker that dies leaves behind whom the fan may have been given to. Who cannot be asked for now is held.
+-- A worker takes the next request, of the account whose turn it is. The agent about to be called is in the ledger
+-- before the call, so that a worker that dies leaves behind whom the fan may have been given to. Who cannot be asked
+-- for now is held.
 
--- Most requests of each lane that one claim buries or holds on its way, and most that it leaves to other machines.
-local PASSED_OVER = { escalation = 100, batch = 10 }
-local LEFT = 1000
+-- Most requests that one claim buries or holds on its way, and most accounts that it passes by.
+local PASSED_OVER, PASSED_BY = 20, 1000
 
 -- Why an account is held that no worker has credentials for.
 local NOBODY_SERVES = '- no worker that lives has the credentials of this account: start one'
@@ -129,76 +128,70 @@ local function claim_of(holder)
   end
 end
 
--- ARGV[first..]: holder, lease in ms, 1 for a claim sent again, how long a room rests without
--- presence (ms), worker, the accounts that it leaves to others ("|wx1|wx2|", or *), own ids.
--- Returns how many own ids are used up, the unknown ones, 1 when somebody waits for a reading of who is
--- online, 1 when nobody was claimed though more may be queued, the own ids that are to be rung for other
--- machines, and the claim or nothing.
+-- ARGV[first..]: holder, lease in ms, 1 for a claim sent again, how long a room rests without presence (ms), worker,
+-- the accounts that it leaves to others ("|wx1|wx2|", or *), how many slots its accounts share (0: one has them all),
+-- 1 to take somebody who is tried again before a first try.
+-- Returns 1 when somebody waits for a reading of who is online, 1 when nobody was claimed though more may be queued,
+-- and the claim or nothing.
 local function claim_next(first)
   local holder, lease_ms, rest_ms = ARGV[first], tonumber(ARGV[first + 1]), tonumber(ARGV[first + 3])
-  local worker, leaves = ARGV[first + 4], ARGV[first + 5]
-  local own, used, unknown, is_unread, has_more, passed_on = first + 6, 0, {}, 0, 0, {}
+  local worker, leaves, slots = ARGV[first + 4], ARGV[first + 5], tonumber(ARGV[first + 6])
+  local prefers_tried = ARGV[first + 7] == '1'
   local again = ARGV[first + 2] == '1' and claim_of(holder)
-  if again then return { 0, {}, 0, 0, {}, take(again, holder, lease_ms, rest_ms) } end
-  -- Where nobody else gets through, it still reads back for who is over, or taken back.
-  local function is_left(rec)
-    if rec.status ~= 'queued' or not is_among(rec.appid, leaves) then return false end
-    if NOW < rec.deadline_at and not rec.cancel then return leave(rec, worker, rest_ms) end
-    return doubt_of(rec) and is_another_free(rec.appid, worker)
+  if again then return { 0, 0, take(again, holder, lease_ms, rest_ms) } end
+  local is_unread, is_left, passed_by, passed_over = 0, {}, 0, 0
+
+  local function leaves_account(appid)
+    if is_left[appid] == nil then is_left[appid] = is_among(appid, leaves) and is_another_free(appid, worker) end
+    return is_left[appid]
   end
-  -- The same at a glance: whoever stands behind must not wait until all of these are loaded.
-  local function is_surely_left(id)
-    if leaves == '' then return false end
-    local appid = redis.call('HGET', record_key(id), 'appid')
-    return appid and is_among(appid, leaves) and is_another_free(appid, worker)
+
+  local function give_back(appid)
+    if slots > 0 then free_slot(holder, appid) end
   end
+
+  -- Where nobody else gets through, a machine that stepped back still reads back for who is over, or taken back.
   local function try(rec)
+    if is_among(rec.appid, leaves) and NOW < rec.deadline_at and not rec.cancel then
+      is_left[rec.appid] = leave(rec, worker, rest_ms)
+      return nil
+    end
     local taken, needs_reading = take(rec, holder, lease_ms, rest_ms)
     if needs_reading then is_unread = 1 end
     return taken
   end
-  local function take_oldest(lane)
-    local index, passed_over, left = index_key('queued', '', lane), 0, 0
-    while passed_over < PASSED_OVER[lane] do
-      local oldest = redis.call('ZRANGE', index, left, left)[1]
-      if not oldest or left == LEFT then return nil end
-      if is_surely_left(oldest) then
-        left = left + 1
-      else
-        local rec = load(oldest)
-        local is_queued = rec and rec.status == 'queued'
-        if not is_queued then redis.call('ZREM', index, oldest) end -- whatever hand put it there
-        if is_queued and is_left(rec) then
-          left = left + 1
-        else
-          local taken = is_queued and try(rec)
-          if taken then return taken end
-          passed_over = passed_over + 1
-        end
-      end
+
+  local function take_turn(appid, turn, after, after_turn)
+    local id, behind = first_in_lane(appid, turn >= BAND, prefers_tried)
+    if not id then
+      redis.call('ZREM', TURNS, appid)
+      return nil
     end
-    has_more = 1
+    local rec = load(id)
+    if not rec or rec.status ~= 'queued' then -- an older release moved it, or whatever hand
+      -- Its lane is not known: as an escalation, so that the account's turn is worked out anew.
+      leave_lane({ id = id, appid = appid, lane = 'escalation' })
+      return nil
+    end
+    rec.behind, rec.turn = behind, next_turn(appid, turn, after, after_turn)
+    return try(rec)
   end
-  local function take_own()
-    for i = own, #ARGV do
-      used = used + 1
-      local rec = load(ARGV[i])
-      if rec and is_left(rec) then
-        -- The next tick of a waiting room rings it. Who stands here for longer waits for free slots, which draw by
-        -- themselves: to ring again and again would bring the doorbell back here.
-        if NOW - past(rec.updated_at) < RING_AGAIN_MS then
-          redis.call('ZADD', BASE .. 'due', NOW, rec.id)
-          passed_on[#passed_on + 1] = rec.id
-        end
-      elseif rec then
-        local taken = try(rec)
-        if taken then return taken end
-      else
-        unknown[#unknown + 1] = ARGV[i]
-        count('doorbell_unknown_id')
-      end
+
+  while passed_by < PASSED_BY do
+    local next_turns = redis.call('ZRANGE', TURNS, passed_by, passed_by + 1, 'WITHSCORES')
+    local appid = next_turns[1]
+    if not appid then break end
+    if leaves_account(appid) or not gets_slot(holder, appid, slots) then
+      passed_by = passed_by + 1
+    elseif passed_over == PASSED_OVER then
+      give_back(appid)
+      return { is_unread, 1 }
+    else
+      local taken = take_turn(appid, tonumber(next_turns[2]), next_turns[3], tonumber(next_turns[4] or 0))
+      if taken then return { is_unread, 0, taken } end
+      give_back(appid)
+      passed_over = passed_over + 1
     end
   end
-  local taken = take_oldest('escalation') or take_own() or take_oldest('batch')
-  return { used, unknown, is_unread, taken and 0 or has_more, passed_on, taken }
+  return { is_unread, 0 }
 end

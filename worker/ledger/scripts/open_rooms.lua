@@ -177,6 +177,12 @@ local function look(room)
   return send_ahead(room, lane, account, parts)
 end
 
+-- A room that has more to send goes on once the others had their turn.
+local function wake_last(room)
+  local head = redis.call('ZRANGE', room_key(room), 0, 0, 'WITHSCORES')
+  if head[1] then redis.call('ZADD', BASE .. 'rooms', NOW - (tonumber(head[2]) < BATCHES and BATCHES or 0), room) end
+end
+
 local function look_into_next()
   local room = redis.call('ZRANGEBYSCORE', BASE .. 'rooms', '-inf', NOW, 'LIMIT', 0, 1)[1]
   if not room then return false end
@@ -186,7 +192,7 @@ local function look_into_next()
   elseif again_at then
     redis.call('ZADD', BASE .. 'rooms', again_at, room)
   else
-    wake_room(room)
+    wake_last(room)
   end
   return true
 end

@@ -12,13 +12,14 @@ if other and not FINAL[other.status] then return { 'superseded', other.id } end
 
 local key = record_key(rec.id)
 local deadline_at = NOW + tonumber(rec.lane == 'escalation' and ARGV[3] or ARGV[4])
+rec.deadline_at, rec.attempts = deadline_at, 0
+enter_lane(rec)
 redis.call('HDEL', key, 'finished_at', 'served_by', 'attempts', 'out', 'because')
 redis.call('HSETNX', key, 'generation', 1)
 redis.call('HINCRBY', key, 'generation', 1)
 redis.call('HSET', key, 'deadline_at', deadline_at)
 redis.call('ZREM', BASE .. 'retention', rec.id)
 redis.call('SET', fan_key(rec), rec.id)
-rec.deadline_at = deadline_at
 keep_own_key(rec)
 move(rec, 'queued', '')
 redis.call('ZADD', BASE .. 'due', rec.deadline_at, rec.id)

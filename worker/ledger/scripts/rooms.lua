@@ -8,7 +8,7 @@
 -- What is held for agents, for which presence is read.
 local FOR_AGENTS = { agent_offline = true, agent_full = true, paused = true }
 -- Where in `room:<…>` batches begin.
-local BATCHES = 1e13
+local BATCHES = BAND
 -- What a room's door remembers is kept for so long.
 local DOOR_SECONDS = 3600
 -- How long somebody who waits alone for an agent has its account read.

@@ -1,6 +1,7 @@
 -- Write what became of a claim, and take the next request in the same round trip.
 -- ARGV: retention, id, fence, status, reason, holds (what waits with it: request, room, account or machine), wait_ms,
---       doubt, served_by, attempts, calls, strikes, crashes, out, because, worker, mark (with which the worker steps back,
+--       doubt, served_by, attempts, calls, strikes, crashes, out, because, hanging_ms (for how long the account is held
+--       should this call be one too many that hung; 0 when it did not), worker, mark (with which the worker steps back,
 --       see `machines.lua`; or ''), n, then n times (slot, call, message), then what claim_next takes (nothing: take
 --       none).
 -- Returns {written, stirred, claimed}: `written` is the status that it has now, or 'lost' when the claim was not ours
@@ -9,14 +10,17 @@
 local id, fence, status, reason, holds = ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6]
 local wait_ms, doubt, served_by, attempts, calls = tonumber(ARGV[7]), ARGV[8], ARGV[9], ARGV[10], ARGV[11]
 local strikes, crashes, out, because = ARGV[12], ARGV[13], ARGV[14], ARGV[15]
-local worker, mark, n = ARGV[16], ARGV[17], tonumber(ARGV[18])
-local FIRST_ATTEMPT = 19
+local hanging_ms, worker, mark, n = tonumber(ARGV[16]), ARGV[17], ARGV[18], tonumber(ARGV[19])
+local FIRST_ATTEMPT = 20
 local next_argument = FIRST_ATTEMPT + 3 * n
 local stirred = 0
 
 -- Whether WeChat answered for this account: a worker of ours that cannot call, or gave up, tells nothing.
 local ENDS = { created = true, already_served = true, failed = true, waiting = true }
 local NO_ANSWER = { transient = true, token = true, gave_up = true, internal_error = true, unconfirmed = true }
+-- So many calls of an account that hung in a row hold it, and what is said of it then.
+local MOST_HUNG = 5
+local HANGS = '- its calls hang: ' .. MOST_HUNG .. ' in a row took more than a second and left the fan unsure'
 local HELD = { account = true, machine = true }
 local function is_answer() return not HELD[holds] and ENDS[status] and not NO_ANSWER[reason] end
 
@@ -30,11 +34,29 @@ local function end_hold(rec)
   stirred = 1
 end
 
-local function wait(rec)
+-- Counts the calls of an account that hung in a row. Returns until when it is held for that, if it is: from then on one
+-- request at a time finds out whether its calls still hang.
+local function hold_hanging(rec)
+  local account = account_of(rec.appid)
+  if hanging_ms == 0 then
+    if account.hung and n > 0 then
+      redis.call('HDEL', account.key, 'hung')
+      account.hung = nil
+    end
+    return nil
+  end
+  account.hung = redis.call('HINCRBY', account.key, 'hung', 1)
+  local is_probe = account.hold and account.hold.probe == id
+  if account.hung < MOST_HUNG and not is_probe then return nil end
+  return hold_account(account, id, NOW + hanging_ms, 'transient', strikes, HANGS)
+end
+
+local function wait(rec, held_until)
   if HELD[holds] then
     local ends = hold_account(account_of(rec.appid), id, NOW + wait_ms, reason, strikes, because)
     return enter_room(rec, reason, ends)
   end
+  if held_until then return enter_room(rec, reason, held_until) end
   if holds == 'room' and not stands_apart(out ~= '' and out or rec.out) then
     return enter_room(rec, reason, NOW + wait_ms, strikes)
   end
@@ -70,10 +92,13 @@ local function is_left_to_others(rec)
 end
 
 local function write(rec)
+  free_slot(rec.holder, rec.appid)
   learn(rec, doubt, served_by)
   local fields = learned(rec)
+  rec.attempts = attempts
   take_off(rec, served_by == rec.calling or doubt_of(rec) == rec.calling)
   if is_answer() then end_hold(rec) end
+  local held_until = hold_hanging(rec)
   if status == 'created' then forget_lie(account_of(rec.appid), served_by) end
   local is_left = is_left_to_others(rec)
   if is_left and reason == 'unconfirmed' then status = 'queued' end -- another one may read the fan back
@@ -95,7 +120,7 @@ local function write(rec)
   end
   if #fields > 0 then redis.call('HSET', record_key(id), unpack(fields)) end
   if status == 'queued' then return queue(rec, NOW) end
-  return wait(rec)
+  return wait(rec, held_until)
 end
 
 local rec, written = load(id), 'lost'

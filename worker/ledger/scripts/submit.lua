@@ -44,16 +44,18 @@ local function join(wish, live)
   live.deadline_at = math.max(live.deadline_at, wish.deadline_at)
   redis.call('HSET', record_key(live.id), 'deadline_at', live.deadline_at)
   redis.call('HDEL', record_key(live.id), 'cancel')
+  live.cancel = nil
   if wish.lane == 'escalation' and live.lane == 'batch' then
+    live.lane = wish.lane
     if live.status == 'queued' then
       redis.call('ZREM', index_key('queued', '', 'batch'), live.id)
       redis.call('ZADD', index_key('queued', '', 'escalation'), live.submitted_at, live.id)
       redis.call('ZADD', BASE .. 'due', live.deadline_at, live.id)
     end
     redis.call('HSET', record_key(live.id), 'lane', wish.lane)
-    live.lane = wish.lane
     redis.call('ZADD', room_key(room_of(live)), 'XX', order_of(live), live.id)
   end
+  if live.status == 'queued' then enter_lane(live) end -- its lane, its deadline or its cancel may be another
   if live.status == 'waiting' then
     local wake_at = tonumber(redis.call('HGET', record_key(live.id), 'next_attempt_at') or live.deadline_at)
     redis.call('ZADD', BASE .. 'due', math.min(wake_at, live.deadline_at), live.id)
@@ -64,8 +66,10 @@ local function join(wish, live)
   return { 'joined', live.id, live.status }
 end
 
--- The wish becomes the record.
+-- The wish becomes the record. Its lane comes first: where an access list of an older release forbids that, nothing is
+-- written.
 local function write(wish)
+  enter_lane(wish)
   change_state(wish, 'queued', '', 'appid', wish.appid, 'openid', wish.openid, 'targets', wish.targets,
     'lane', wish.lane, 'submitted_at', NOW, 'deadline_at', wish.deadline_at)
   if wish.key ~= '' then redis.call('HSET', record_key(wish.id), 'key', wish.key) end

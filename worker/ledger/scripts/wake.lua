@@ -1,120 +1,17 @@
 -- Take what is due: bury what expired, take back lost leases, wake what waited.
--- ARGV: retention, limit, lease (ms, of a claim that does not tell its own), told (the time that this worker was answered
--- by its pass before; 0 where this is its first), slept (how long ago that was by the worker's own clock, ms).
--- Returns {taken, expired, lost, escalations to ring, batch ids to ring, the time now, by how much (ms) the clock was set
--- back since the last pass of any worker}.
+-- ARGV: retention, limit, lease (ms, of a claim that does not tell its own), told (the time that this worker was
+-- answered by its pass before; 0 where this is its first), slept (how long ago that was by the worker's own clock, ms).
+-- Returns {taken, expired, lost, escalations to ring, batch ids to ring, the time now, by how much (ms) the clock was
+-- set back since the last pass of any worker}.
 local limit, lease_ms, told, slept = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local rings, expired, lost = { escalation = {}, batch = {} }, 0, {}
-
--- Workers pass here about every half second. Where nobody did for longer than this, and the worker that is here now did
--- not sleep as long, nobody can tell whether that time passed or the clock was set ahead. A smaller step ahead makes no
--- lease too short: a call begins only where a second more than it may take is left of it.
-local UNKNOWN_MS = 1000
--- `seen` need not be more exact than this.
-local NOTED_MS = 250
--- Nobody waits alone, and no lease lasts, for longer: what is due beyond is a deadline.
-local LONGEST_WAIT_MS = 3600 * 1000
-
--- The server's clock as these passes saw it: `seen` is the last one, `steady` since when the clock is known to run evenly,
--- `ahead` how far it may have been set ahead shortly before that (ms). Where it was set back, `due`, `rooms` and `watch`
--- are how far the walk through each of these has come: "<score> <how many with this score were left as they are>".
-local CLOCK = BASE .. 'clock'
-local v = redis.call('HMGET', CLOCK, 'seen', 'steady', 'ahead', 'due', 'rooms', 'watch')
-local seen, steady, ahead = tonumber(v[1] or NOW), tonumber(v[2] or 0), tonumber(v[3] or 0)
-local walks = { due = v[4], rooms = v[5], watch = v[6] }
-
-local function begin_walk(name, from)
-  walks[name] = from .. ' 0'
-  redis.call('HSET', CLOCK, name, walks[name])
-end
-
--- See whether the clock was set since the last pass. Returns by how much it was set back.
-local function look_at_clock()
-  local passed, set_back = NOW - seen, 0
-  local unknown = told > 0 and math.min(passed, NOW - told - slept) or passed
-  if not v[1] or passed >= NOTED_MS or passed < -SLACK_MS then redis.call('HSET', CLOCK, 'seen', NOW) end
-  if passed < -SLACK_MS then
-    set_back, unknown = -passed, 0
-    begin_walk('due', string.format('%.0f', math.max(seen + LONGEST_WAIT_MS, tonumber(string.match(v[4] or '0', '^%d+')))))
-    begin_walk('rooms', '+inf')
-    begin_walk('watch', '+inf')
-  elseif unknown <= UNKNOWN_MS then
-    return 0
-  end
-  -- Of steps a lease apart, each lease can have met one only.
-  ahead = unknown + (seen - steady < lease_ms and ahead or 0)
-  steady = NOW
-  redis.call('HSET', CLOCK, 'steady', steady, 'ahead', ahead)
-  return set_back
-end
-
--- Go on from the far end of a set towards now; `mend` returns whether it moved an id nearer.
-local function walk(name, mend)
-  local to, left = string.match(walks[name] or '', '^(%S+) (%d+)$')
-  if not to then return end
-  left = tonumber(left)
-  local rows = redis.call('ZREVRANGEBYSCORE', BASE .. name, to, string.format('(%.0f', NOW), 'WITHSCORES',
-    'LIMIT', left, limit)
-  for i = 1, #rows, 2 do
-    if rows[i + 1] ~= to then to, left = rows[i + 1], 0 end
-    if not mend(rows[i], tonumber(rows[i + 1])) then left = left + 1 end
-  end
-  if #rows < 2 * limit then
-    redis.call('HDEL', CLOCK, name)
-  else
-    redis.call('HSET', CLOCK, name, to .. ' ' .. left)
-  end
-end
-
--- When something that was set for `at` before the clock was set back is due now, or nil where that needs no change.
-local function due_after_all(id, at)
-  local rec = redis.call('HMGET', record_key(id), 'status', 'lease', 'next_attempt_at', 'updated_at', 'deadline_at')
-  local deadline_at = tonumber(rec[5] or at)
-  if rec[1] == 'calling' then
-    return NOW + math.max(lease_ms, tonumber(rec[2] or 0))
-  elseif rec[1] == 'queued' then
-    return at < deadline_at and NOW or deadline_at
-  elseif rec[3] and past(rec[4]) == 0 then -- it waits alone, as long as it was to, from now on
-    local wake_at = NOW + math.max(0, tonumber(rec[3]) - tonumber(rec[4]))
-    redis.call('HSET', record_key(id), 'next_attempt_at', wake_at, 'updated_at', NOW)
-    return math.min(wake_at, deadline_at)
-  end
-end
-
-local function mend_due(id, at)
-  local due_at = due_after_all(id, at)
-  if not due_at or due_at >= at then return false end
-  redis.call('ZADD', BASE .. 'due', due_at, id)
-  return true
-end
-
-local function mend_room(room)
-  redis.call('ZADD', BASE .. 'rooms', NOW, room)
-  wake_room(room)
-  return true
-end
-
-local function mend_watch(appid)
-  redis.call('ZADD', BASE .. 'watch', NOW, appid)
-  return true
-end
-
--- Whether a lease that ran out `at` did so by every clock: where the server's may have been set ahead since it began,
--- its holder may be alive, with a call under way. It is given as much more, its own length at most.
-local function is_over(id, at)
-  local lease = tonumber(redis.call('HGET', record_key(id), 'lease') or lease_ms)
-  local ends = at - lease < steady and math.min(at + ahead, NOW + lease) or at
-  if ends <= NOW then return true end
-  redis.call('HSET', record_key(id), 'lease', ends - NOW) -- as if it began now, so that this is given once
-  redis.call('ZADD', BASE .. 'due', ends, id)
-  return false
-end
 
 -- The lease ran out: the worker may have called, so the fan is unsure and the attempt counts.
 local function take_back(rec)
   if rec.calling ~= '' then set_doubt(rec, rec.calling) end
   take_off(rec, true)
-  redis.call('HINCRBY', record_key(rec.id), 'attempts', 1)
+  free_slot(rec.holder, rec.appid)
+  rec.attempts = redis.call('HINCRBY', record_key(rec.id), 'attempts', 1)
   redis.call('HINCRBY', record_key(rec.id), 'fence', 1)
   lost[#lost + 1] = rec.id
   queue(rec)
@@ -123,22 +20,20 @@ end
 
 -- Its deadline passed while the fan is unsure: to read back does not wait for a long lane.
 local function end_unsure(rec)
-  if rec.status == 'waiting' then queue(rec) end
+  if rec.status == 'waiting' then queue(rec) else enter_lane(rec) end
   table.insert(rings.escalation, rec.id)
   redis.call('ZADD', BASE .. 'due', NOW + RING_AGAIN_MS, rec.id)
 end
 
-local set_back = look_at_clock()
-walk('due', mend_due)
-walk('rooms', mend_room)
-walk('watch', mend_watch)
+local set_back = look_at_clock(told, slept, lease_ms)
+walk_back(limit, lease_ms)
 local due = redis.call('ZRANGEBYSCORE', BASE .. 'due', '-inf', NOW, 'WITHSCORES', 'LIMIT', 0, limit)
 for i = 1, #due, 2 do
   local id, rec = due[i], load(due[i])
   if not rec or FINAL[rec.status] then
     redis.call('ZREM', BASE .. 'due', id)
   elseif rec.status == 'calling' then
-    if is_over(id, tonumber(due[i + 1])) then take_back(rec) end
+    if has_run_out(id, tonumber(due[i + 1]), lease_ms) then take_back(rec) end
   elseif NOW < rec.deadline_at then
     if rec.status == 'waiting' then queue(rec) else redis.call('ZADD', BASE .. 'due', rec.deadline_at, id) end
     table.insert(rings[rec.lane], rec.id)
