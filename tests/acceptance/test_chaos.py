@@ -9,6 +9,7 @@ import pytest
 
 from ops.chaos import children
 from ops.chaos.faults import table, together
+from tests import needs
 
 #: One takes half a minute; what a dead worker had in hand may take kombu half a minute more.
 _PATIENCE_SECONDS = 110.0
@@ -23,8 +24,12 @@ RUNS = {
     "machine-refused": (),
     "machine-without-dns": (),
     "agents-lie": ("--call-timeout", "2"),  # a call takes half a second
+    "account-hangs": (),
+    "account-floods": (),
     "redis-reply-lost": ("--strikes", "10"),
     "clocks-differ": ("--strikes", "1"),
+    "server-clock-back": ("--strikes", "1"),
+    "server-clock-ahead": ("--strikes", "1"),
     "doorbells-dropped": (),
     "wechat-certificate": ("--strikes", "2"),
     "wechat-handover": (),
@@ -37,6 +42,8 @@ RUNS = {
 @pytest.mark.parametrize("name", RUNS)
 def test_a_fault_loses_and_doubles_nothing(tmp_path: Path, name: str) -> None:
     """Both books agree after it."""
+    if table.FAULTS[name].has_own_clock:
+        needs.faketime()
     command = [sys.executable, "-m", "ops.chaos", name, *_SMALL, *RUNS[name]]
     environment = children.environment(TMPDIR=str(tmp_path))
     with children.Children(tmp_path) as some:

@@ -85,7 +85,8 @@ class Lies(fault.Tool):
         at.notes["calls to liars for one fan, at most"] = most
 
 
-def _scenario(*names: str) -> str:
+def scenario_of(*names: str) -> str:
+    """A WeChat that knows these agents from the start."""
     return "".join(f'[[agents]]\nkf_account = "{name}"\n' for name in names)
 
 
@@ -95,7 +96,7 @@ FAULTS = (
         what="8 of 10 agents of a ladder are in the list and not there",
         tool=lambda: Lies(_LADDER, ends_well=True),
         times=1,
-        scenario=_scenario(*_LADDER),
+        scenario=scenario_of(*_LADDER),
         latency_ms=_CALL_MS,
         is_idle=True,
         recovery="none",
@@ -105,7 +106,7 @@ FAULTS = (
         what="`any` of 60 agents who are in the list and not there",
         tool=lambda: Lies(["any"], ends_well=False),
         times=1,
-        scenario=_scenario(*_LIARS, pacing.AGENT),
+        scenario=scenario_of(*_LIARS, pacing.AGENT),
         latency_ms=_CALL_MS,
         is_idle=True,
         recovery="none",

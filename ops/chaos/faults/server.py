@@ -152,10 +152,11 @@ class Clocks(fault.Tool):
 
     def strike(self, at: site.Site) -> None:
         """Kill one, so that others take over what it held."""
-        _kill_worker(at)
+        kill_worker(at)
 
 
-def _kill_worker(at: site.Site) -> None:
+def kill_worker(at: site.Site) -> None:
+    """SIGKILL of one of those that work; another one starts."""
     one = at.chance.choice(at.wait_ready(2))
     at.mark()
     one.worker.child.kill()

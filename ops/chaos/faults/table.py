@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from ops.chaos.faults import (
+    accounts,
     agents,
+    clock,
     machines,
     messages,
     producers,
@@ -17,7 +19,9 @@ _ALL = (
     *workers.FAULTS,
     *machines.FAULTS,
     *agents.FAULTS,
+    *accounts.FAULTS,
     *server.FAULTS,
+    *clock.FAULTS,
     *messages.FAULTS,
     *wechat.FAULTS,
     *producers.FAULTS,
