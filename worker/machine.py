@@ -75,7 +75,8 @@ class Machine:
         #: When each id was passed on last, oldest first.
         self._passed_on: dict[str, float] = {}
         #: What the next step in the ledger is told; nothing is counted where it serves one account.
-        self.taker = claims.Taker(worker=name, slots=slots if len(self._appids) > 1 else 0)
+        served = len(self._appids)
+        self.taker = claims.Taker(worker=name, slots=slots if served > 1 else 0, served=served)
 
     def may_consume(self) -> bool:
         """Whether to take doorbells: not while others do all that this one cannot."""

@@ -42,6 +42,8 @@ class Taker:
     leaves: str = ""
     #: How many slots its accounts share; 0 where one account has them all.
     slots: int = 0
+    #: How many accounts it serves.
+    served: int = 1
 
     @property
     def name(self) -> str:
@@ -197,5 +199,9 @@ class Settlement:
     because: str = ""
     #: How long the account is held when this call was one more that hung; None when it did not.
     hanging_seconds: float | None = None
+    #: How long that call took, in ms.
+    hung_ms: int = 0
+    #: Whether to note that the account answers.
+    answers: bool = False
     #: With which this worker steps back, see `scripts/machines.lua`; empty where it does not.
     mark: str = ""

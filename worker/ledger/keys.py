@@ -27,7 +27,7 @@ alone. Times are integer milliseconds since 1970.
 | clock                    | hash   | how evenly the server's clock runs: seen, steady, ahead;   | worker    |
 |                          |        | due, rooms, watch while these are put right after it was   |           |
 |                          |        | set back (see `wake.lua`)                                  |           |
-| door:<appid>:<targets>   | hash   | open, ahead, strikes, wait, reason (see `rooms.lua`)       | worker    |
+| door:<appid>:<targets>   | hash   | open, ahead, strikes, wait, reason, probed (see `rooms.lua`)| worker    |
 | account:<appid>          | hash   | gates and presence; its fields are listed at               | everybody |
 |                          |        | `ACCOUNT_FIELDS`                                           |           |
 | watch                    | zset   | accounts whose agents somebody waits for, by next reading  | worker    |
@@ -107,6 +107,7 @@ ACCOUNT_FIELDS = {
     "hold": "until when WeChat's refusal holds it (ms), reason, strikes, who probes (-: nobody)",
     "held_at": "ms, when that hold was written; one that was written later than now is over",
     "because": "errcode (or -) and errmsg of that refusal",
+    "answered": "ms, about when the newest call was answered that did not hang",
     "hung": "how many calls in a row took more than a second and left the fan unsure",
     "capacity": "sessions an agent may serve (0: no limit), then names with their own",
     "began": "ms, when the newest reading of who is online began",

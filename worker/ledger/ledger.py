@@ -184,6 +184,8 @@ class Ledger:
             "|".join(sorted(settlement.out)),
             settlement.because,
             round((settlement.hanging_seconds or 0) * 1000),
+            settlement.hung_ms,
+            int(settlement.answers),
             taker.worker,
             settlement.mark,
             len(progress.attempts),
@@ -277,7 +279,7 @@ class Ledger:
         prefers_tried: bool,
     ) -> tuple[lua.Argument, ...]:
         rest_ms = round(rest_seconds * 1000)
-        by = (taker.worker, taker.leaves, taker.slots)
+        by = (taker.worker, taker.leaves, taker.slots, taker.served)
         return (holder, self._lease_ms, int(again), rest_ms, *by, int(prefers_tried))
 
     def _lease_ends(self) -> float:

@@ -25,7 +25,7 @@ _SHARED = {
     "claim": ("holds", "given", "agents", "rooms", "machines", "sharing", "turns", "claiming"),
     "depart": ("sharing",),
     "gate": ("rooms", "known_account"),
-    "left_queued": ("machines", "sharing"),
+    "left_queued": ("holds", "machines", "sharing"),
     "names": (),
     "observe": ("holds", "given", "rooms"),
     "open_rooms": ("holds", "given", "agents", "rooms"),

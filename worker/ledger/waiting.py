@@ -79,7 +79,7 @@ class Waiting:
         No more of an account than `taker` has slots for, and nobody of accounts that it leaves to
         others, who ring for them.
         """
-        by = (taker.worker, taker.leaves, taker.slots)
+        by = (taker.worker, taker.leaves, taker.slots, taker.served)
         return _by_lane(self._scripts.run("left_queued", limit, *by))
 
     def adopt(self, limit: int) -> bool:

@@ -93,3 +93,8 @@ class Account:
         except errors.TokenRejected as error:
             self._newest.rejection = error
             raise
+        except errors.WeChatError:
+            raise  # it says nothing against the token
+        except BaseException:  # no call was made: somebody else is the first
+            self._newest.token = None
+            raise

@@ -18,8 +18,9 @@ class Book:
         self.doubts: dict[Fan, Pointer] = {}
         self.keys: dict[tuple[str, str], Pointer] = {}
         self.joined: dict[str, Pointer] = {}
-        #: Which turn each account with somebody queued has.
+        #: When each account with somebody queued had its last turn, or came: in which step.
         self.turns: dict[str, int] = {}
+        self.moment = 0
         self._retention_ms = retention_ms
         self._lease_ms = lease_ms
 
@@ -96,28 +97,15 @@ class Book:
         queued = self.in_lane(one.appid)
         is_new_there = one.lane == "escalation" and not lanes.is_pressing(queued)
         if not queued or is_new_there:
-            self.turns[one.appid] = self._last_turn(one)
+            self.turns[one.appid] = self.moment
         one.lane_class = lanes.class_of(one, now)
-
-    def _last_turn(self, one: Request, *, is_batch: bool | None = None) -> int:
-        """Behind whoever comes next of the other accounts with an escalation, or of the rest."""
-        if is_batch is None:
-            is_batch = one.lane == "batch"
-        return 1 + min(
-            (
-                turn
-                for appid, turn in self.turns.items()
-                if appid != one.appid and lanes.is_pressing(self.in_lane(appid)) != is_batch
-            ),
-            default=0,
-        )
 
     def _leave_lane(self, one: Request) -> None:
         left = self.in_lane(one.appid)
         if not left:
             self.turns.pop(one.appid, None)
         elif one.appid in self.turns and one.lane == "escalation" and not lanes.is_pressing(left):
-            self.turns[one.appid] = self._last_turn(one, is_batch=True)
+            self.turns[one.appid] = self.moment
 
     def _enter_room(self, one: Request, reason: str) -> None:
         self._put_down(one)

@@ -58,6 +58,7 @@ class Machine(stateful.RuleBasedStateMachine):
                 break
             self._pass(5)
         self.began_ms = self.now_ms()
+        self.model.moment += 1
         return self.began_ms
 
     def _pass(self, seconds: float) -> None:

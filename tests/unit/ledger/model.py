@@ -8,7 +8,6 @@ as the step took.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Collection, Mapping, Sequence
 
 from tests.unit.ledger import book, lanes
@@ -139,15 +138,11 @@ class Model(book.Book):
 
     def _next(self, holder: str, slots: int, *, prefers_tried: bool) -> Request | None:
         """Who is to be taken: of the account whose turn it is, which comes last from now on."""
-        row = self.in_turn()
-        for appid, after in itertools.zip_longest(row, row[1:]):
+        for appid in self.in_turn():
             if self._may_take(appid, holder, slots):
-                queued = self.in_lane(appid)
-                is_pressing = lanes.is_pressing(queued)
-                if after and lanes.is_pressing(self.in_lane(after)) == is_pressing:
-                    behind = self.turns[after] + (appid < after)
-                    self.turns[appid] = max(self.turns[appid] + 1, behind)
-                return lanes.first_of(queued, prefers_tried=prefers_tried)
+                if len(self.turns) > 1:
+                    self.turns[appid] = self.moment
+                return lanes.first_of(self.in_lane(appid), prefers_tried=prefers_tried)
         return None
 
     def _may_take(self, appid: str, holder: str, slots: int) -> bool:
@@ -484,7 +479,7 @@ class Model(book.Book):
         for one in sorted(self.in_state("queued"), key=lambda each: each.lane == "batch"):
             one.lane_class = lanes.class_of(one, now)
             if one.appid not in self.turns:
-                self.turns[one.appid] = self._last_turn(one)
+                self.turns[one.appid] = self.moment
 
     def purge(self, limit: int, now: int) -> int:
         final = [each for each in self.requests.values() if each.is_final]

@@ -161,7 +161,7 @@ def _check_lanes(raw: Raw) -> None:
         for appid, lane in raw.named["lane"].items()
     }
     turns: dict[str, float] = raw.alone.get("turns", {})
-    assert {appid: turn >= stages.BAND for appid, turn in turns.items()} == {
+    assert {appid: turn >= stages.TURNS_OF_BATCHES for appid, turn in turns.items()} == {
         appid: all(is_batch for is_batch, _ in lane.values()) for appid, lane in lanes.items()
     }
 

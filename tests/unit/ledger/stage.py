@@ -30,7 +30,7 @@ HOLDS = {
 
 _HASH_TIMES = ("submitted_at", "updated_at", "deadline_at", "next_attempt_at", "finished_at")
 _ACCOUNT_TIMES = re.compile(
-    r"paused|pause:.*|hold|held_at|began|fresh|next|tried|off:.*|lie:.*|lied|empty_since"
+    r"paused|pause:.*|hold|held_at|began|fresh|next|tried|answered|off:.*|lie:.*|lied|empty_since"
 )
 _ZSETS = re.compile(r"due|retention|rooms|watch|index:.*|lane:.*|room:.*|given:.*|serving:.*")
 _EXPIRING = ("key:", "doubt:", "joined:", "door:", "wanted:", "given:")
@@ -38,6 +38,8 @@ _EXPIRING = ("key:", "doubt:", "joined:", "door:", "wanted:", "given:")
 _BATCHES = 10**13
 #: Wider than any time or turn: how far apart the classes of a lane, and those of turns, are.
 BAND = 10**13
+#: Where in `turns` the accounts stand that have batches only.
+TURNS_OF_BATCHES = 4 * 10**15
 _FOR_AGENTS = {"agent_offline", "agent_full", "paused"}
 
 
@@ -385,7 +387,7 @@ class Stage:
         }
         assert stored == lanes
         turns = self.client.zrange(self.keys.turns, 0, -1, withscores=True)
-        assert {appid: turn >= BAND for appid, turn in turns} == {
+        assert {appid: turn >= TURNS_OF_BATCHES for appid, turn in turns} == {
             appid: all(are_batches.values()) for appid, are_batches in lanes.items()
         }
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.ledger import stage as stages
-from tests.unit.ledger.stage import AGENT, APPID
+from tests.unit.ledger.stage import AGENT, APPID, OTHER
 from worker.ledger import claims
 
 #: How many calls in a row have to hang.
 MOST = 5
 
 
-def hang(stage: stages.Stage, claim: claims.Claim, *, strikes: int = 1) -> None:
+def hang(
+    stage: stages.Stage, claim: claims.Claim, *, strikes: int = 1, hung_ms: int = 10_000
+) -> None:
     """The call took long, and left it open what became of the fan."""
     stage.settle(
         claim,
@@ -24,6 +26,7 @@ def hang(stage: stages.Stage, claim: claims.Claim, *, strikes: int = 1) -> None:
         wait_seconds=1,
         strikes=strikes,
         hanging_seconds=15 * strikes,
+        hung_ms=hung_ms,
     )
 
 
@@ -70,6 +73,60 @@ def test_five_calls_that_hang_in_a_row_hold_the_account(stage: stages.Stage) -> 
     assert stage.take(late).claim is None
     assert (stage.status(late), stage.get(late).reason) == ("waiting", "transient")
     stage.check()
+
+
+def test_where_another_call_is_answered_meanwhile_the_account_does_not_hang(
+    stage: stages.Stage,
+) -> None:
+    """It is an agent, or one machine's way there; calls that began together end together."""
+    *burst, other = claim_many(stage, MOST + 4)
+    stage.settle(other, "created", served_by=AGENT, attempts=[stages.attempt()], answers=True)
+    for claim in burst:
+        hang(stage, claim, hung_ms=10_000)
+    assert "hung" not in stage.account()
+    assert "hold" not in stage.account()
+    stage.pass_seconds(11)
+    stage.wake()
+    for _ in range(MOST):
+        hang(stage, stage.claim(), hung_ms=10_000)
+    assert hold_of(stage) == ("transient", "1", "-"), "nobody was answered since"
+
+
+@pytest.mark.parametrize(("hanging", "well"), [(AGENT, OTHER), (OTHER, AGENT)])
+def test_whoever_waits_for_another_agent_probes_next(
+    stage: stages.Stage, hanging: str, well: str
+) -> None:
+    """It may be the agent who hangs, and then its room must not send every probe."""
+    for number in range(MOST):
+        stage.submit(f"o{number}", kf_account=hanging)
+    burst = [stage.claim(holder=f"w{number}") for number in range(MOST)]
+    healthy = stage.submit("oWELL", kf_account=well).id
+    for claim in burst:
+        hang(stage, claim)
+    assert stage.take().claim is None
+    assert send_probe(stage, 17).id == healthy
+
+
+def test_a_new_machine_sends_no_probe_where_calls_hang(stage: stages.Stage) -> None:
+    """It is not for want of a machine that the account is held."""
+    hold(stage)
+    held = stage.account()["hold"]
+    stage.announce(worker="w2")
+    assert stage.account()["hold"] == held
+
+
+def test_nobody_is_rung_for_an_account_whose_one_call_is_under_way(stage: stages.Stage) -> None:
+    """Each doorbell would find that it may have no other slot."""
+    shared = claims.Taker(worker="n1", slots=8, served=2)
+    for number in range(4):
+        stage.submit(f"o{number}")
+    hang(stage, stage.claim(holder=shared.holder("t1"), taker=shared))
+    stage.pass_seconds(3)
+    rings = stage.ledger.waiting.left_queued(10, shared)
+    assert sum(len(ids) for ids in rings.values()) == 1
+    stage.claim(holder=shared.holder("t2"), taker=shared)
+    rings = stage.ledger.waiting.left_queued(10, shared)
+    assert not any(rings.values())
 
 
 def test_after_a_call_that_hung_a_worker_makes_one_at_a_time(stage: stages.Stage) -> None:

@@ -16,6 +16,8 @@ from worker.ledger import claims
 ESCALATION, BATCH = request.Lane
 #: A worker whose accounts share eight slots.
 SHARED = claims.Taker(worker="host:1:n1", slots=8)
+#: Accounts that another worker serves.
+FOREIGN = [f"wxf{number}" for number in range(20)]
 
 
 def queue(stage: stages.Stage, appid: str, count: int = 1, **fields: object) -> list[str]:
@@ -272,7 +274,7 @@ def test_an_account_holds_about_twice_its_share_of_a_workers_slots(
     stage: stages.Stage, slots: int, accounts: int, most: int
 ) -> None:
     """And never all, so that whoever comes next finds a slot; but always one."""
-    shared = claims.Taker(worker="n1", slots=slots)
+    shared = claims.Taker(worker="n1", slots=slots, served=accounts)
     own = [f"wx{number:02d}" for number in range(accounts)]
     for appid in own:
         queue(stage, appid, most + 1)
@@ -280,6 +282,42 @@ def test_an_account_holds_about_twice_its_share_of_a_workers_slots(
     assert taken == dict.fromkeys(own, most)
     assert held(stage) == dict.fromkeys(own, str(most))
     assert stage.take(holder="n2:t", taker=claims.Taker(worker="n2", slots=slots)).claim
+    stage.check()
+
+
+def test_accounts_that_others_serve_take_no_share(stage: stages.Stage) -> None:
+    """However many of them have somebody queued."""
+    shared = claims.Taker(worker="n1", slots=64, served=2, leaves=f"|{'|'.join(FOREIGN)}|")
+    stage.ledger.accounts.announce("n1", {}, {"wx1": {}, "wx2": {}})
+    stage.ledger.accounts.announce("other", {}, {appid: {} for appid in FOREIGN})
+    for appid in FOREIGN:
+        queue(stage, appid)
+    queue(stage, "wx1", 60)
+    queue(stage, "wx2", 60)
+    taken = collections.Counter(each.appid for each in take_all(stage, shared))
+    assert sum(taken.values()) >= 64
+    assert set(taken) == {"wx1", "wx2"}
+    assert max(taken.values()) == 56
+
+
+def test_an_account_at_its_limit_lets_nobody_be_overtaken(stage: stages.Stage) -> None:
+    """Its turn stands still meanwhile; who comes and goes takes turns with those of a backlog."""
+    shared = claims.Taker(worker="n1", slots=8, served=6)
+    queue(stage, "wx0", 10)
+    for _ in range(2):
+        stage.claim(holder=shared.holder("kept"), taker=shared)
+    for appid in ("wx8", "wx9"):
+        queue(stage, appid, 40)
+    served: collections.Counter[str] = collections.Counter()
+    for number in range(30):
+        for appid in ("wx1", "wx2", "wx3"):
+            if not in_lane(stage, appid):
+                queue(stage, appid)
+        claim = stage.claim(holder=shared.holder(f"t{number}"), taker=shared)
+        stage.settle(claim, "created", served_by=AGENT)
+        served[claim.appid] += 1
+    assert set(served) - {"wx0"} == {"wx1", "wx2", "wx3", "wx8", "wx9"}
+    assert min(served[appid] for appid in ("wx1", "wx2", "wx3", "wx8", "wx9")) >= 4
     stage.check()
 
 

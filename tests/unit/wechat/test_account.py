@@ -88,6 +88,25 @@ def test_a_new_token_that_is_rejected_too_is_tried_once() -> None:
     assert wechat.calls == ["t0"] * THREADS + ["t1"]
 
 
+def test_whoever_makes_no_call_after_all_leaves_it_to_the_next() -> None:
+    """A worker that shuts down, or a claim that is gone, says nothing of the token."""
+    shared, asked = one(), []
+
+    def leave(_: str) -> str:
+        raise KeyError
+
+    def make(token: str) -> str:
+        asked.append(token)
+        raise errors.from_errcode(EXPIRED, "access_token expired")
+
+    with pytest.raises(KeyError):
+        shared.with_renewed(leave, "t0")
+    for _ in range(2):
+        with pytest.raises(errors.TokenRejected):
+            shared.with_renewed(make, "t0")
+    assert asked == ["t1"]
+
+
 @pytest.mark.parametrize("failure", [errors.LostReply("x"), errors.from_errcode(65415, "away")])
 def test_whatever_else_ends_the_first_call_keeps_nobody_from_theirs(failure: Exception) -> None:
     """It says nothing of the token."""

@@ -21,7 +21,11 @@ local function walk(lane, cursor)
   local last, same = from, tonumber(skipped)
   for i = 1, #page, 2 do
     local rec = load(page[i])
-    if rec and rec.status == 'queued' and not redis.call('ZSCORE', lane_key(rec.appid), rec.id) then enter_lane(rec) end
+    if not rec or rec.status ~= 'queued' then
+      redis.call('ZREM', index_key('queued', '', lane), page[i]) -- whatever hand put it there
+    elseif not redis.call('ZSCORE', lane_key(rec.appid), rec.id) then
+      enter_lane(rec)
+    end
     same = page[i + 1] == last and same + 1 or 1
     last = page[i + 1]
   end

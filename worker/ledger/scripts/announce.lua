@@ -44,7 +44,7 @@ end
 local function welcome(appid)
   local account = account_of(appid)
   local hold = account.hold
-  if not hold or not OF_MACHINES[hold.reason] or hold.probe ~= '-' then return end
+  if not hold or not OF_MACHINES[hold.reason] or hold.probe ~= '-' or account.hung then return end
   write_hold(account, NOW, hold.reason, hold.strikes, '-')
   open_gate(appid)
 end

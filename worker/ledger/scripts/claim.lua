@@ -1,9 +1,9 @@
 -- Take the next request.
--- ARGV: retention, what claim_next takes (8), then the ids of the doorbell that is answered. Who of them an older
+-- ARGV: retention, what claim_next takes (9), then the ids of the doorbell that is answered. Who of them an older
 -- release queued is put into its lane.
 -- Returns {is_unread, has_more, unknown, passed_on, claim}: `unknown` are the ids that no record stands behind,
 -- `passed_on` is who is to be rung for other machines.
-local FIRST_ID = 10
+local FIRST_ID = 11
 local worker, leaves = ARGV[6], ARGV[7]
 
 local function unknown_ids()

@@ -3,7 +3,7 @@
 -- for now is held.
 
 -- Most requests that one claim buries or holds on its way, and most accounts that it passes by.
-local PASSED_OVER, PASSED_BY = 20, 1000
+local PASSED_OVER, PASSED_BY = 20, 200
 
 -- Why an account is held that no worker has credentials for.
 local NOBODY_SERVES = '- no worker that lives has the credentials of this account: start one'
@@ -129,14 +129,14 @@ local function claim_of(holder)
 end
 
 -- ARGV[first..]: holder, lease in ms, 1 for a claim sent again, how long a room rests without presence (ms), worker,
--- the accounts that it leaves to others ("|wx1|wx2|", or *), how many slots its accounts share (0: one has them all),
--- 1 to take somebody who is tried again before a first try.
+-- the accounts that it leaves to others ("|wx1|wx2|", or *), how many slots its accounts share (0: one has them all), how
+-- many accounts it serves, 1 to take somebody who is tried again before a first try.
 -- Returns 1 when somebody waits for a reading of who is online, 1 when nobody was claimed though more may be queued,
 -- and the claim or nothing.
 local function claim_next(first)
   local holder, lease_ms, rest_ms = ARGV[first], tonumber(ARGV[first + 1]), tonumber(ARGV[first + 3])
   local worker, leaves, slots = ARGV[first + 4], ARGV[first + 5], tonumber(ARGV[first + 6])
-  local prefers_tried = ARGV[first + 7] == '1'
+  local served, prefers_tried = tonumber(ARGV[first + 7]), ARGV[first + 8] == '1'
   local again = ARGV[first + 2] == '1' and claim_of(holder)
   if again then return { 0, 0, take(again, holder, lease_ms, rest_ms) } end
   local is_unread, is_left, passed_by, passed_over = 0, {}, 0, 0
@@ -161,8 +161,8 @@ local function claim_next(first)
     return taken
   end
 
-  local function take_turn(appid, turn, after, after_turn)
-    local id, behind = first_in_lane(appid, turn >= BAND, prefers_tried)
+  local function take_turn(appid, turn, is_alone)
+    local id, behind = first_in_lane(appid, turn >= TURNS_OF_BATCHES, prefers_tried)
     if not id then
       redis.call('ZREM', TURNS, appid)
       return nil
@@ -173,7 +173,7 @@ local function claim_next(first)
       leave_lane({ id = id, appid = appid, lane = 'escalation' })
       return nil
     end
-    rec.behind, rec.turn = behind, next_turn(appid, turn, after, after_turn)
+    rec.behind, rec.had_turn = behind, not is_alone
     return try(rec)
   end
 
@@ -181,13 +181,13 @@ local function claim_next(first)
     local next_turns = redis.call('ZRANGE', TURNS, passed_by, passed_by + 1, 'WITHSCORES')
     local appid = next_turns[1]
     if not appid then break end
-    if leaves_account(appid) or not gets_slot(holder, appid, slots) then
+    if leaves_account(appid) or not gets_slot(holder, appid, slots, served) then
       passed_by = passed_by + 1
     elseif passed_over == PASSED_OVER then
       give_back(appid)
       return { is_unread, 1 }
     else
-      local taken = take_turn(appid, tonumber(next_turns[2]), next_turns[3], tonumber(next_turns[4] or 0))
+      local taken = take_turn(appid, tonumber(next_turns[2]), passed_by == 0 and not next_turns[3])
       if taken then return { is_unread, 0, taken } end
       give_back(appid)
       passed_over = passed_over + 1

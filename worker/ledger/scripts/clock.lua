@@ -13,12 +13,12 @@ local LONGEST_WAIT_MS = 3600 * 1000
 --   seen: when the last of them was
 --   steady: since when the clock is known to run evenly
 --   ahead: how far it may have been set ahead shortly before that (ms)
---   due, rooms, watch: where it was set back, how far the walk through each of these has come: "<score> <how many with
+--   due, rooms, watch, turns: where it was set back, how far the walk through each of these has come: "<score> <how many with
 --   this score were left as they are>"
 local CLOCK = BASE .. 'clock'
-local stored = redis.call('HMGET', CLOCK, 'seen', 'steady', 'ahead', 'due', 'rooms', 'watch')
+local stored = redis.call('HMGET', CLOCK, 'seen', 'steady', 'ahead', 'due', 'rooms', 'watch', 'turns')
 local seen, steady, ahead = tonumber(stored[1] or NOW), tonumber(stored[2] or 0), tonumber(stored[3] or 0)
-local walks = { due = stored[4], rooms = stored[5], watch = stored[6] }
+local walks = { due = stored[4], rooms = stored[5], watch = stored[6], turns = stored[7] }
 
 local function begin_walk(name, from)
   walks[name] = from .. ' 0'
@@ -37,6 +37,7 @@ local function look_at_clock(told, slept, lease_ms)
     begin_walk('due', string.format('%.0f', far))
     begin_walk('rooms', '+inf')
     begin_walk('watch', '+inf')
+    begin_walk('turns', '+inf')
   elseif unknown <= UNKNOWN_MS then
     return 0
   end
@@ -47,12 +48,12 @@ local function look_at_clock(told, slept, lease_ms)
   return set_back
 end
 
--- Go on from the far end of a set towards now; `mend` returns whether it moved an id nearer.
-local function walk(name, limit, mend)
+-- Go on from the far end of a set towards `now`; `mend` returns whether it moved an id nearer.
+local function walk(name, limit, mend, now)
   local to, left = string.match(walks[name] or '', '^(%S+) (%d+)$')
   if not to then return end
   left = tonumber(left)
-  local rows = redis.call('ZREVRANGEBYSCORE', BASE .. name, to, string.format('(%.0f', NOW), 'WITHSCORES',
+  local rows = redis.call('ZREVRANGEBYSCORE', BASE .. name, to, string.format('(%.0f', now or NOW), 'WITHSCORES',
     'LIMIT', left, limit)
   for i = 1, #rows, 2 do
     if rows[i + 1] ~= to then to, left = rows[i + 1], 0 end
@@ -99,11 +100,20 @@ local function mend_watch(appid)
   return true
 end
 
+-- Whose last turn lies ahead has it now.
+local function mend_turn(appid, turn)
+  local from = turn >= TURNS_OF_BATCHES and TURNS_OF_BATCHES or 0
+  if turn - from <= LAST_TURN then return false end
+  redis.call('ZADD', TURNS, from + LAST_TURN, appid)
+  return true
+end
+
 -- Go on to put right what a clock set back left too far ahead, at most `limit` of a kind.
 local function walk_back(limit, lease_ms)
   walk('due', limit, function(id, at) return mend_due(id, at, lease_ms) end)
   walk('rooms', limit, mend_room)
   walk('watch', limit, mend_watch)
+  walk('turns', limit, mend_turn, LAST_TURN)
 end
 
 -- Whether a lease that ran out `at` did so by every clock: where the server's may have been set ahead since it began,

@@ -20,12 +20,12 @@ end
 local function account_of(appid)
   if seen[appid] then return seen[appid] end
   local v = redis.call('HMGET', account_key(appid), 'paused', 'hold', 'began', 'fresh', 'next', 'blind', 'capacity',
-    'lied', 'hung', 'held_at', 'tried')
+    'lied', 'hung', 'held_at', 'tried', 'answered')
   local began = past(v[3])
   local account = { appid = appid, key = account_key(appid), paused = v[1], began = began,
     is_fresh = began > 0 and NOW < tonumber(v[4] or 0),
     is_blind = v[6] and NOW < next_reading(v[5], v[11]) + BLIND_MS, capacity = v[7] or '0', lied = v[8],
-    hung = v[9] }
+    hung = v[9], answered = v[12] }
   if v[2] then
     local ends, reason, strikes, probe = string.match(v[2], '^(%d+) (%S+) (%d+) (%S+)$')
     account.hold = { ends = end_of_hold(tonumber(ends), v[10]), reason = reason, strikes = strikes, probe = probe }

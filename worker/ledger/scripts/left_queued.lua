@@ -1,18 +1,21 @@
 -- Who stands first in the lanes where the first was not taken for a while: a killed worker takes its doorbells with
 -- it, and slots stop drawing when their turn is over. ARGV: retention, limit, then what says for whom this worker has
 -- hands: worker, the accounts that it leaves to others ("|wx1|wx2|", or *), how many slots its accounts share (0: one
--- has them all).
+-- has them all), how many accounts it serves.
 -- Returns {escalations, batch ids}.
 local limit, worker, leaves, slots = tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5])
 -- Most accounts that are looked at, in the order of their turns, and how many of them closely.
 local SEEN, LOOKED_AT = 1000, 100
 
 local rings, looked_at = { escalation = {}, batch = {} }, 0
-local most = slots > 0 and share_of(slots)
+local most = slots > 0 and share_of(slots, tonumber(ARGV[6]))
 
 local function look(appid)
   local free = limit - #rings.escalation - #rings.batch
-  if most then free = math.min(free, most - tonumber(redis.call('HGET', slots_key(worker), appid) or 0)) end
+  if most then
+    local may_hold = account_of(appid).hung and 1 or most
+    free = math.min(free, may_hold - tonumber(redis.call('HGET', slots_key(worker), appid) or 0))
+  end
   if free < 1 then return end
   local ids = redis.call('ZRANGE', lane_key(appid), 0, free - 1, 'WITHSCORES')
   -- Who has no record was left too: a claim clears it away.

@@ -163,7 +163,7 @@ local function look(room)
   local account = account_of(appid)
   local hold = account.hold
   if account.paused then return NOW + GATE_MS end
-  if hold and hold.ends > NOW then return hold.ends end
+  if hold and hold.ends > NOW then return hold.ends + (redis.call('HGET', door_key(room), 'probed') or 0) end
   local door = redis.call('HMGET', door_key(room), 'open', 'ahead', 'wait', 'reason')
   local sum, parts, reason = spare_in(account, targets)
   if sum == 0 then

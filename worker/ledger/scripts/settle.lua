@@ -1,7 +1,8 @@
 -- Write what became of a claim, and take the next request in the same round trip.
 -- ARGV: retention, id, fence, status, reason, holds (what waits with it: request, room, account or machine), wait_ms,
 --       doubt, served_by, attempts, calls, strikes, crashes, out, because, hanging_ms (for how long the account is held
---       should this call be one too many that hung; 0 when it did not), worker, mark (with which the worker steps back,
+--       should this call be one too many that hung; 0 when it did not), hung_ms (how long it took), answers (1 to note
+--       that the account does), worker, mark (with which the worker steps back,
 --       see `machines.lua`; or ''), n, then n times (slot, call, message), then what claim_next takes (nothing: take
 --       none).
 -- Returns {written, stirred, claimed}: `written` is the status that it has now, or 'lost' when the claim was not ours
@@ -10,8 +11,9 @@
 local id, fence, status, reason, holds = ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6]
 local wait_ms, doubt, served_by, attempts, calls = tonumber(ARGV[7]), ARGV[8], ARGV[9], ARGV[10], ARGV[11]
 local strikes, crashes, out, because = ARGV[12], ARGV[13], ARGV[14], ARGV[15]
-local hanging_ms, worker, mark, n = tonumber(ARGV[16]), ARGV[17], ARGV[18], tonumber(ARGV[19])
-local FIRST_ATTEMPT = 20
+local hanging_ms, hung_ms = tonumber(ARGV[16]), tonumber(ARGV[17])
+local answers, worker, mark, n = ARGV[18] == '1', ARGV[19], ARGV[20], tonumber(ARGV[21])
+local FIRST_ATTEMPT = 22
 local next_argument = FIRST_ATTEMPT + 3 * n
 local stirred = 0
 
@@ -39,16 +41,23 @@ end
 local function hold_hanging(rec)
   local account = account_of(rec.appid)
   if hanging_ms == 0 then
+    if answers then redis.call('HSET', account.key, 'answered', NOW) end
     if account.hung and n > 0 then
       redis.call('HDEL', account.key, 'hung')
       account.hung = nil
     end
     return nil
   end
+  -- Another call was answered since this one began: an agent, or this machine, hangs, and not the account.
+  if past(account.answered) > NOW - hung_ms then return nil end
   account.hung = redis.call('HINCRBY', account.key, 'hung', 1)
   local is_probe = account.hold and account.hold.probe == id
   if account.hung < MOST_HUNG and not is_probe then return nil end
-  return hold_account(account, id, NOW + hanging_ms, 'transient', strikes, HANGS)
+  local ends = hold_account(account, id, NOW + hanging_ms, 'transient', strikes, HANGS)
+  -- Whoever waits for other agents probes before: it may be an agent who hangs.
+  redis.call('HSET', door_key(room_of(rec)), 'probed', strikes)
+  redis.call('EXPIRE', door_key(room_of(rec)), DOOR_SECONDS)
+  return ends + strikes
 end
 
 local function wait(rec, held_until)

@@ -20,10 +20,11 @@ end
 -- A slot takes a request of the account. Returns how many the account holds now.
 local function take_slot(holder, appid) return redis.call('HINCRBY', slots_key_of(holder), appid, 1) end
 
--- Most of `slots` that one account may hold: about twice its share among the accounts with somebody queued, seven
--- eighths at most, and always one.
-local function share_of(slots)
+-- Most of `slots` that one of the `served` accounts may hold: about twice its share among those with somebody queued,
+-- seven eighths at most, and always one.
+local function share_of(slots, served)
   local most = math.floor(7 * slots / 8)
-  if most > 2 then most = math.min(most, math.max(2, math.floor(2 * slots / redis.call('ZCARD', TURNS)))) end
+  local live = math.max(1, math.min(served, redis.call('ZCARD', TURNS)))
+  if most > 2 then most = math.min(most, math.max(2, math.floor(2 * slots / live))) end
   return math.max(1, most)
 end

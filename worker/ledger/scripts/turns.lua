@@ -1,19 +1,13 @@
 -- Whose turn it is: the account that comes first and gets a slot, and who of it goes first.
 
--- Whether an account gets one more slot of the holder's worker, of `slots` that are shared (0: they are not): one at a
--- time while its newest call hung.
-local function gets_slot(holder, appid, slots)
+-- Whether an account gets one more slot of the holder's worker, of `slots` that the accounts it has `served` share (0:
+-- they do not): one at a time while its newest call hung.
+local function gets_slot(holder, appid, slots, served)
   if slots == 0 then return true end
   local held = take_slot(holder, appid)
-  if held == 1 or (not account_of(appid).hung and held <= share_of(slots)) then return true end
+  if held == 1 or (not account_of(appid).hung and held <= share_of(slots, served)) then return true end
   free_slot(holder, appid)
   return false
-end
-
--- The next turn of an account that has this one, behind who comes `after` it; nil where nobody does.
-local function next_turn(appid, turn, after, after_turn)
-  if not after or (turn < BAND and after_turn >= BAND) then return nil end
-  return math.max(turn + 1, after_turn + (appid < after and 1 or 0))
 end
 
 -- Who of an account goes first, now that it has its turn. Returns its id, and the place of whoever comes behind it ('':
