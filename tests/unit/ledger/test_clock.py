@@ -67,6 +67,27 @@ def restart(stage: stages.Stage) -> None:
     stage.ledger = ledger.Ledger(stage.client, stage.config)
 
 
+# -- turns --------------------------------------------------------------------------------------
+
+
+def test_an_account_whose_turn_was_while_the_clock_was_ahead_has_its_next_in_turn(
+    stage: stages.Stage, ahead: Callable[[], None]
+) -> None:
+    """It would come last for an hour."""
+    accounts = ("wx1", "wx2", "wx3")
+    for number in range(4):
+        for appid in accounts:
+            stage.submit(f"o{number}", appid=appid, lane="batch")
+    assert stage.claim().appid == "wx1"
+    ahead()
+    stage.wake()
+    assert sorted(stage.claim().appid for _ in range(6)) == [
+        *["wx1"] * 2,
+        *["wx2"] * 2,
+        *["wx3"] * 2,
+    ]
+
+
 # -- readings and agents ------------------------------------------------------------------------
 
 
