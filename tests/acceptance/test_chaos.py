@@ -25,10 +25,8 @@ RUNS = {
     "machine-without-dns": (),
     "agents-lie": ("--call-timeout", "2"),  # a call takes half a second
     "account-hangs": (),
-    "account-floods": (),
     "redis-reply-lost": ("--strikes", "10"),
     "clocks-differ": ("--strikes", "1"),
-    "server-clock-back": ("--strikes", "1"),
     "server-clock-ahead": ("--strikes", "1"),
     "doorbells-dropped": (),
     "wechat-certificate": ("--strikes", "2"),
