@@ -15,7 +15,7 @@ import redis
 
 from worker import errors
 from worker.contract import request
-from worker.ledger import agents, claims, keys
+from worker.ledger import claims, keys, moments
 from worker.ledger import scripts as lua
 
 #: How long a wish for a reading stands, in seconds.
@@ -164,7 +164,7 @@ class Accounts:
             (seconds, _), *told = pipe.execute()
             for appid, (next_ms, tried_ms) in zip(wanted, told, strict=True):
                 pipe.set(self._keys.wanted(appid), 1, ex=WANTED_SECONDS)
-                next_ms = agents.next_reading_ms(next_ms, tried_ms, seconds * 1000)
+                next_ms = moments.next_reading_ms(next_ms, tried_ms, seconds * 1000)
                 pipe.zadd(self._keys.watch, {appid: next_ms})
             pipe.execute()
 

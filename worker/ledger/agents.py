@@ -10,13 +10,12 @@ import datetime
 import re
 from collections.abc import Mapping
 
+from worker.ledger import moments
+
 #: As in `scripts/given.lua`: the online list may show the truth of so long ago.
 LAG_MS = 3000
-#: As in `scripts/prelude.lua`: a moment that is so little ahead is now.
-SLACK_MS = 1000
-#: As in `scripts/prelude.lua` and `scripts/holds.lua`: the longest pause between two readings, and
-#: the longest hold, where the ledger does not tell when they were set.
-LONGEST_PAUSE_MS, LONGEST_HOLD_MS = 3600 * 1000, 24 * 3600 * 1000
+#: As in `scripts/holds.lua`: the longest hold, where the ledger does not tell when it was set.
+LONGEST_HOLD_MS = 24 * 3600 * 1000
 #: As in `scripts/holds.lua`: that nobody can tell is true for so long after the next try was due.
 BLIND_MS = 60 * 1000
 #: As in `scripts/agents.lua`: the longest time for which a call counts for more than the list.
@@ -69,20 +68,6 @@ class Account:
         return frozenset(each.kf_account for each in self.agents if each.is_paused)
 
 
-def past(at_ms: str | float, now_ms: float) -> float:
-    """A moment as far as it can be right: one ahead of now was written before the clock was set
-    back, and counts as long ago (0)."""
-    return float(at_ms) if float(at_ms) <= now_ms + SLACK_MS else 0
-
-
-def next_reading_ms(next_ms: str | None, tried_ms: str | None, now_ms: float) -> int:
-    """When an account's agents may be read again; 0 where that is not believed."""
-    at_ms = int(next_ms or 0)
-    if tried_ms is not None:
-        return at_ms if past(tried_ms, now_ms) > 0 else 0
-    return at_ms if at_ms <= now_ms + LONGEST_PAUSE_MS else 0
-
-
 def unseen_since_ms(known: Mapping[str, str]) -> int:
     """From when on a session counts that the newest reading cannot have seen."""
     return int(known.get("began", 0)) - LAG_MS
@@ -93,9 +78,9 @@ def read(
 ) -> Account:
     """The account's hash as values; `unseen` holds each online agent's sessions since then."""
     now_ms = now.timestamp() * 1000
-    began_ms = past(known.get("began", 0), now_ms)
+    began_ms = moments.past(known.get("began", 0), now_ms)
     is_fresh = began_ms > 0 and now_ms < int(known.get("fresh", 0))
-    next_ms = next_reading_ms(known.get("next"), known.get("tried"), now_ms)
+    next_ms = moments.next_reading_ms(known.get("next"), known.get("tried"), now_ms)
     is_blind = not is_fresh and now_ms < next_ms + BLIND_MS
     until_ms, held_for = _hold(known, now_ms)
     is_held = until_ms > now_ms
@@ -123,7 +108,7 @@ def _agent(
     now_ms: float,
 ) -> Agent:
     on = known.get(f"on:{kf_account}")
-    offline_at = past(known.get(f"off:{kf_account}", -1), now_ms)
+    offline_at = moments.past(known.get(f"off:{kf_account}", -1), now_ms)
     is_online = on is not None and offline_at < int(known.get("began", 0))
     left_ms = int(known.get(f"lie:{kf_account}", "0").partition(" ")[0]) - now_ms
     if 0 < left_ms <= LIE_MS:
@@ -146,7 +131,7 @@ def _hold(known: Mapping[str, str], now_ms: float) -> tuple[int, str | None]:
         return 0, None
     until_ms, reason, *_ = known["hold"].split(" ")
     if "held_at" in known:
-        is_believed = past(known["held_at"], now_ms) > 0
+        is_believed = moments.past(known["held_at"], now_ms) > 0
     else:
         is_believed = int(until_ms) <= now_ms + LONGEST_HOLD_MS
     return int(until_ms) if is_believed else 0, reason
