@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.ledger import stage as stages
 from tests.unit.ledger.stage import AGENT, APPID
-from worker.contract import request
+from worker.contract import record, request
 from worker.ledger import claims
 
 ESCALATION, BATCH = request.Lane
@@ -490,3 +490,13 @@ def test_who_left_by_the_hand_of_an_older_release_is_dropped_from_the_lane(
     assert stage.claim().id == behind
     assert stage.status(waiting) == "waiting"
     stage.check()
+
+
+def test_an_id_in_an_index_that_nobody_stands_behind_is_removed(stage: stages.Stage) -> None:
+    """Else the sizes would never agree, and every walk would be followed by another one."""
+    (one,) = queue(stage, "wx1")
+    index = stage.keys.index(record.Status.QUEUED, "batch")
+    stage.client.zadd(index, {"ghost": 1})
+    while stage.ledger.waiting.adopt(100):
+        pass
+    assert stage.client.zrange(index, 0, -1) == [one]
