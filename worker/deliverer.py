@@ -143,8 +143,9 @@ class Deliverer:
         elif verdict.served_by is not None:
             self._machine.worked(claim.appid)
         settlement = _settlement(ask, verdict, mark)
-        if settlement.hanging_seconds is None and settlement.progress.attempts:
-            settlement = dataclasses.replace(settlement, answers=self._is_news(claim.appid))
+        is_answered = settlement.hanging_seconds is None and settlement.progress.attempts
+        if is_answered and self._is_news(claim.appid):
+            settlement = dataclasses.replace(settlement, answers=True)
         # Decided once: a settle that is sent again must find what the first try may have taken.
         takes_next, taker = not self._is_over(turn), self._machine.taker
         taken = self._reach(

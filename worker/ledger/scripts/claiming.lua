@@ -129,8 +129,8 @@ local function claim_of(holder)
 end
 
 -- ARGV[first..]: holder, lease in ms, 1 for a claim sent again, how long a room rests without presence (ms), worker,
--- the accounts that it leaves to others ("|wx1|wx2|", or *), how many slots its accounts share (0: one has them all), how
--- many accounts it serves, 1 to take somebody who is tried again before a first try.
+-- the accounts that it leaves to others ("|wx1|wx2|", or *), how many slots its accounts share (0: one has them all),
+-- how many accounts it serves, 1 to take somebody who is tried again before a first try.
 -- Returns 1 when somebody waits for a reading of who is online, 1 when nobody was claimed though more may be queued,
 -- and the claim or nothing.
 local function claim_next(first)

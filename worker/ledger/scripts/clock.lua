@@ -13,8 +13,8 @@ local LONGEST_WAIT_MS = 3600 * 1000
 --   seen: when the last of them was
 --   steady: since when the clock is known to run evenly
 --   ahead: how far it may have been set ahead shortly before that (ms)
---   due, rooms, watch, turns: where it was set back, how far the walk through each of these has come: "<score> <how many with
---   this score were left as they are>"
+--   due, rooms, watch, turns: where it was set back, how far the walk through each of these has come: "<score> <how
+--   many with this score were left as they are>"
 local CLOCK = BASE .. 'clock'
 local stored = redis.call('HMGET', CLOCK, 'seen', 'steady', 'ahead', 'due', 'rooms', 'watch', 'turns')
 local seen, steady, ahead = tonumber(stored[1] or NOW), tonumber(stored[2] or 0), tonumber(stored[3] or 0)

@@ -32,8 +32,8 @@ local function enter_lane(rec)
   has_turn[rec.appid] = rec.lane
 end
 
--- `rec` stands in its lane no more, and its account has a turn for what does. A claim `had_turn`, after which the account
--- comes last, and says where in the lane who comes `behind` stands ('' when nobody does).
+-- `rec` stands in its lane no more; its account keeps a turn while somebody does. Where `rec` had the account's turn
+-- (`had_turn`), the account comes last. A claim knows the place of whoever comes `behind` ('': nobody does).
 local function leave_lane(rec)
   if redis.call('ZREM', lane_key(rec.appid), rec.id) == 0 then return end
   local behind, had_turn = rec.behind, rec.had_turn

@@ -3,7 +3,8 @@
 -- A room's door is shut; the first who gets through opens it for the rest, and an agent found offline
 -- shuts it again. The door remembers: `open`, when somebody last got through; `ahead`, who was sent to
 -- try; `strikes`, how many of these in a row found nobody; `wait`, what tenacity says until the next (ms);
--- `reason`, what the first are said to wait for; `probed`, how often in a row the account was held when the room's probe hung.
+-- `reason`, what the first are said to wait for; `probed`, how often in a row the account had been held when a call of
+-- this room hung and held it.
 
 -- What is held for agents, for which presence is read.
 local FOR_AGENTS = { agent_offline = true, agent_full = true, paused = true }
