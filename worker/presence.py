@@ -32,7 +32,7 @@ THREADS: Final = 8
 NAMES_SECONDS: Final = 600.0
 #: Time between two tries where WeChat refuses the list, in seconds: a person has to act.
 REFUSED_SECONDS: Final = 60.0
-#: The same after a reading that hung, in seconds: it keeps a thread busy that others need.
+#: The same once two readings in a row hung, in seconds: each keeps a thread busy that others need.
 HUNG_SECONDS: Final = 20.0
 
 
@@ -64,6 +64,8 @@ class Presence:
         self._names_at: dict[str, float] = {}
         #: The readings under way, by account: one that hangs does not take all threads.
         self._under_way: dict[str, futures.Future[None]] = {}
+        #: The accounts whose last reading by this process hung.
+        self._hung: set[str] = set()
         #: When each reading of the last second was begun.
         self._begun: collections.deque[float] = collections.deque()
 
@@ -107,6 +109,7 @@ class Presence:
         except (errors.WeChatError, errors.TokenUnavailable) as error:
             self._tell_blind(reading, error)
             return
+        self._hung.discard(reading.appid)
         sessions = {each.kf_account: each.accepted_case for each in online}
         came = self._ledger.observe(
             reading,
@@ -138,24 +141,30 @@ class Presence:
 
     def _tell_blind(self, reading: ledgers.Reading, error: errors.KfsessionError) -> None:
         """Nobody can tell; unless that is this machine's trouble, and another one may."""
-        errcode = getattr(error, "errcode", None)
-        seconds = self._seconds
-        if errcode is not None and errcodes.lookup(errcode).verdict in _FOR_A_PERSON:
-            seconds = max(seconds, REFUSED_SECONDS)
-        if retry.is_hanging(error):
-            seconds = max(seconds, HUNG_SECONDS)
         trouble = retry.of_machine(error, self._machine.strikes(reading.appid) + 1)
         mark = self._machine.step_back(reading.appid, trouble) if trouble else ""
         is_news = self._ledger.cannot_tell(
             reading,
             errors.in_short(error),
-            interval_seconds=seconds,
+            interval_seconds=self._pause_seconds(reading.appid, error),
             worker=self._machine.name,
             mark=mark,
         )
         if is_news:
             log.warning("presence_blind", appid=reading.appid, error=str(error))
             self._news()
+
+    def _pause_seconds(self, appid: str, error: errors.KfsessionError) -> float:
+        """How long after such an error an account is not read again."""
+        had_hung = appid in self._hung
+        self._hung.discard(appid)
+        if retry.is_hanging(error):
+            self._hung.add(appid)
+            return max(self._seconds, HUNG_SECONDS) if had_hung else self._seconds
+        errcode = getattr(error, "errcode", None)
+        if errcode is not None and errcodes.lookup(errcode).verdict in _FOR_A_PERSON:
+            return max(self._seconds, REFUSED_SECONDS)
+        return self._seconds
 
 
 #: What no further try helps against.

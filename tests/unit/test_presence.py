@@ -274,6 +274,20 @@ def test_an_account_that_hangs_keeps_one_thread_busy(fleet: Fleet, clock: Clock)
     assert len(fleet.wechat.reads) == 2
 
 
+def test_an_account_whose_readings_hang_is_read_less_often(
+    fleet: Fleet, one: presence.Presence
+) -> None:
+    """From the second in a row on: one reply that was lost must not blind it for long."""
+    hung = errors.LostReply("no reply", elapsed_ms=10_000)
+    fleet.wechat.answers = [hung, hung, {AGENT: 1}, hung, REFUSED, hung]
+    pauses = []
+    for _ in range(6):
+        fleet.make_due()
+        fleet.look(one)
+        pauses.append(int(fleet.told("next") or 0) - int(fleet.told("tried") or 0))
+    assert [round(each / 1000) for each in pauses] == [5, 20, 5, 5, 60, 5]
+
+
 class Again(Crowd):
     """A ledger in which one account is always due."""
 
@@ -378,7 +392,7 @@ def test_without_the_names_a_reading_is_as_good(fleet: Fleet, one: presence.Pres
         (errors.from_errcode(45011, "too fast"), "45011 too fast", 5),
         (errors.from_errcode(99999, "new"), "99999 new", 5),
         (errors.LostReply("reset at once", elapsed_ms=3), "- reset at once", 5),
-        (errors.LostReply("no reply in 10 s", elapsed_ms=10_000), "- no reply in 10 s", 20),
+        (errors.LostReply("no reply in 10 s", elapsed_ms=10_000), "- no reply in 10 s", 5),
         (errors.UnreadableReply("x" * 500), "- " + "x" * 198, 5),
     ],
 )
