@@ -21,6 +21,7 @@ import trustme
 
 from worker import errors
 from worker.wechat import agents, kfsession, transport
+from worker.wechat import connection as connections
 
 OK = b'{"errcode":0,"errmsg":"ok"}'
 TOKEN = "PLANTED-token/with+odd%characters=&"
@@ -400,6 +401,33 @@ def test_a_server_that_hangs_does_not_hold_a_slot(serve, connect) -> None:
     via = connect(serve(handle).port, timeout=SHORT)
     started_at = time.monotonic()
     _assert_on_time(_failure(via, errors.LostReply), started_at)
+
+
+@pytest.mark.parametrize("moment", ["before the wait", "in the wait"])
+def test_a_reply_that_came_while_the_worker_stood_still_is_taken(
+    serve, connect, monkeypatch, moment
+) -> None:
+    """However late it looks: a process that is stopped tells nothing of whether WeChat answers."""
+    wait = connections._poll
+
+    def stand_still_in(sock: socket.socket, event: int, seconds: float) -> bool:
+        time.sleep(2 * SHORT)
+        return wait(sock, event, seconds)
+
+    def stand_still_before(self: connections.Connection, data: bytes) -> None:
+        self.sock.sendall(data)
+        time.sleep(2 * SHORT)
+
+    def handle(connection: Connection) -> None:
+        connection.read_request()
+        connection.reply(OK)
+
+    via = connect(serve(handle).port, timeout=SHORT)
+    if moment == "in the wait":
+        monkeypatch.setattr(connections, "_poll", stand_still_in)
+    else:
+        monkeypatch.setattr(connections.Connection, "send", stand_still_before)
+    _create(via)
 
 
 def test_a_late_reply_is_not_taken_for_the_next_calls(serve, connect) -> None:

@@ -129,12 +129,16 @@ class Connection(urllib3.connection.HTTPConnection):
                 event = select.POLLOUT
             except ssl.SSLWantReadError:
                 event = select.POLLIN
+            self.call.remaining_seconds()
             self._wait(event)
 
     def receive(self, size: int) -> bytes:
-        """Whatever has come of the reply, as soon as anything has; nothing at its end."""
+        """Whatever has come of the reply, as soon as anything has; nothing at its end.
+
+        What is here already is taken even after the deadline: this process may have been stopped
+        meanwhile, and a reply is worth more than the doubt whether there was one.
+        """
         while True:
-            self.call.remaining_seconds()  # a server may send faster than it can be read
             try:
                 return self.sock.recv(size) or b""  # where TLS goes through TLS, its end is a 0
             except (BlockingIOError, ssl.SSLWantReadError):
@@ -144,7 +148,8 @@ class Connection(urllib3.connection.HTTPConnection):
             self._wait(event)
 
     def _wait(self, event: int) -> None:
-        if not _poll(self.sock, event, self.call.remaining_seconds()):
+        seconds = max(0.0, self.call.deadline - time.monotonic())
+        if not _poll(self.sock, event, seconds):
             raise TimeoutError("no time left")
 
     @property
