@@ -589,6 +589,30 @@ def test_a_suspect_is_asked_by_one_request_at_a_time(stage: stages.Stage) -> Non
     assert asked(stage, "o5", A, B) == A
 
 
+@pytest.mark.parametrize("how", ["served elsewhere", "busy", "asked for another"])
+def test_an_answer_that_tells_nothing_of_a_suspect_lets_the_next_one_ask_it(
+    stage: stages.Stage, how: str
+) -> None:
+    """A room of fans whom others serve must not pass a suspect one in fifteen seconds."""
+    stage.observe(dict.fromkeys([A, B], 0))
+    first = stage.claim(stage.submit("o1", kf_account=A, fallbacks=[B]).id)
+    stage.settle(stage.find_next(first, offline=A), "created", served_by=B)
+    stage.pass_seconds(11)
+    stage.observe(dict.fromkeys([A, B], 0))
+    claim = stage.claim(stage.submit("o2", kf_account=A, fallbacks=[B]).id)
+    assert claim.calling == A
+    if how == "served elsewhere":
+        stage.settle(claim, "already_served", served_by=C)
+    elif how == "busy":
+        stage.settle(claim, "waiting", reason="transient", wait_seconds=5)
+    else:
+        claim = stage.ledger.find_next(
+            claim, stages.progress(claim), out=(), offline=None, visited=[A]
+        )
+        assert claim.calling == B
+    assert asked(stage, "o3", A, B) == A
+
+
 def test_no_request_asks_two_suspects(stage: stages.Stage) -> None:
     """A walk over many of them would begin again once they are all due."""
     stage.observe(dict.fromkeys([A, B, C], 0))

@@ -58,6 +58,14 @@ local function hold_suspect(account, kf_account)
   if times > 0 then write_lie(account, kf_account, NOW + SUSPECT_MS, times, 1) end
 end
 
+-- The call to `kf_account` is over. Where it was a suspect and the answer told nothing of it (the fan is served by
+-- another agent, WeChat is busy), the next request may ask it at once.
+local function let_suspect_go(account, kf_account)
+  if not account.lied or kf_account == '' then return end
+  local _, times, is_asked = read_lie(redis.call('HGET', account.key, lie_field(kf_account)))
+  if is_asked then write_lie(account, kf_account, NOW, times, 0) end
+end
+
 -- Whether one of those `visited` in this delivery was a suspect before.
 local function has_asked_suspect(account, visited)
   if not account.lied then return false end

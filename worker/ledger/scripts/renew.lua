@@ -16,6 +16,7 @@ if offline ~= '' then note_offline(account, offline) end
 local is_over = chooses and NOW >= rec.deadline_at
 if chooses or calling ~= rec.calling then
   take_off(rec, doubt_of(rec) == rec.calling)
+  let_suspect_go(account, rec.calling)
   if account.paused and chooses then
     reason = 'paused'
   elseif chooses and not is_over then

@@ -109,6 +109,7 @@ local function write(rec)
   if is_answer() then end_hold(rec) end
   local held_until = hold_hanging(rec)
   if status == 'created' then forget_lie(account_of(rec.appid), served_by) end
+  let_suspect_go(account_of(rec.appid), rec.calling)
   local is_left = is_left_to_others(rec)
   if is_left and reason == 'unconfirmed' then status = 'queued' end -- another one may read the fan back
   if rec.cancel and (status == 'waiting' or status == 'failed' or status == 'expired') then
