@@ -35,9 +35,6 @@ SHORTEST_TURN_SECONDS, LONGEST_TURN_SECONDS = 2.0, 10.0
 #: account each time.
 CLAIMS_A_RETRY = 4
 
-#: Time between two notes in the ledger that an account answers, in seconds.
-ANSWERS_SECONDS = 1.0
-
 #: Ends that are a mistake of ours and not the world's.
 _OURS = frozenset({record.Reason.BAD_REQUEST, record.Reason.INTERNAL_ERROR})
 
@@ -78,8 +75,6 @@ class Deliverer:
         self._hurry = hurry
         self._stopping = stopping
         self._call_seconds = config.call_timeout_seconds
-        #: When the ledger was last told that an account answers, on the monotonic clock.
-        self._told_at: dict[str, float] = {}
 
     def deliver(self, ids: Sequence[str]) -> int:
         """Answer a doorbell for `ids`: settle what is queued, in turn; returns how many."""
@@ -143,9 +138,6 @@ class Deliverer:
         elif verdict.served_by is not None:
             self._machine.worked(claim.appid)
         settlement = _settlement(ask, verdict, mark)
-        is_answered = settlement.hanging_seconds is None and settlement.progress.attempts
-        if is_answered and self._is_news(claim.appid):
-            settlement = dataclasses.replace(settlement, answers=True)
         # Decided once: a settle that is sent again must find what the first try may have taken.
         takes_next, taker = not self._is_over(turn), self._machine.taker
         taken = self._reach(
@@ -166,14 +158,6 @@ class Deliverer:
         if ask.claim.needs_reading:
             self._hurry()
         return taken
-
-    def _is_news(self, appid: str) -> bool:
-        """Whether to tell the ledger that the account answers."""
-        now = time.monotonic()
-        is_news = now >= self._told_at.get(appid, 0.0) + ANSWERS_SECONDS
-        if is_news:
-            self._told_at[appid] = now
-        return is_news
 
     def _asking(self, claim: claims.Claim) -> asking.Asking:
         return asking.Asking(

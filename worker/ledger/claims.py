@@ -201,7 +201,5 @@ class Settlement:
     hanging_seconds: float | None = None
     #: How long that call took, in ms.
     hung_ms: int = 0
-    #: Whether to note that the account answers.
-    answers: bool = False
     #: With which this worker steps back, see `scripts/machines.lua`; empty where it does not.
     mark: str = ""

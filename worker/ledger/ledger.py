@@ -185,7 +185,6 @@ class Ledger:
             settlement.because,
             round((settlement.hanging_seconds or 0) * 1000),
             settlement.hung_ms,
-            int(settlement.answers),
             taker.worker,
             settlement.mark,
             len(progress.attempts),

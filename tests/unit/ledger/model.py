@@ -311,10 +311,13 @@ class Model(book.Book):
             self._enter_room(one, reason)
 
     def _end_hold(self, one: Request, account: Account, said: claims.Settlement) -> None:
-        """The request that probes a held account got an answer for it."""
+        """The probe of a held account got an answer, or anybody where its calls hung in a row."""
         is_answer = said.holds is not claims.Holds.ACCOUNT and said.reason not in NO_ANSWER
         tells = {"created", "already_served", "failed", "waiting"}
-        if is_answer and said.status in tells and account.hold and account.hold.probe == one.id:
+        if not (is_answer and said.status in tells and account.hold):
+            return
+        ends_row = account.hold.reason == "transient" and said.progress.attempts
+        if account.hold.probe == one.id or ends_row:
             account.hold = None
 
     def _hold_hanging(
@@ -322,7 +325,8 @@ class Model(book.Book):
     ) -> bool:
         """Counts calls that hung in a row; whether the account is held for that."""
         if said.hanging_seconds is None:
-            account.hung = 0 if said.progress.attempts else account.hung
+            is_answered = said.progress.attempts and said.holds is not claims.Holds.MACHINE
+            account.hung = 0 if is_answered else account.hung
             return False
         account.hung += 1
         is_probe = account.hold is not None and account.hold.probe == one.id
@@ -473,13 +477,19 @@ class Model(book.Book):
                     rings[one.lane].append(one.id)
         return {lane: tuple(ids) for lane, ids in rings.items()}
 
-    def adopt(self, now: int) -> None:
-        """All who are queued enter their lanes, in which an older release did not put them."""
+    def adopt(self, limit: int, now: int) -> None:
+        """All who are queued enter their lanes, in which an older release did not put them.
+
+        One step looks at `limit` of one lane; accounts that come in the same step come together.
+        """
         self.turns.clear()
-        for one in sorted(self.in_state("queued"), key=lambda each: each.lane == "batch"):
-            one.lane_class = lanes.class_of(one, now)
-            if one.appid not in self.turns:
-                self.turns[one.appid] = self.moment
+        for lane in ("escalation", "batch"):
+            queued = [each for each in self.in_state("queued") if each.lane == lane]
+            queued.sort(key=lambda each: (each.submitted_at, each.id))
+            for place, one in enumerate(queued):
+                self.moment += place % limit == 0
+                one.lane_class = lanes.class_of(one, now)
+                self.turns.setdefault(one.appid, self.moment)
 
     def purge(self, limit: int, now: int) -> int:
         final = [each for each in self.requests.values() if each.is_final]

@@ -100,7 +100,8 @@ class Account:
         """Where nobody was there, who comes is a reason to probe."""
         hold = self.hold
         is_new = abs(now - self.served_at) > SILENT_MS
-        if is_new and hold and hold.reason in OF_MACHINES and hold.probe == "-":
+        is_of_machines = hold and hold.reason in OF_MACHINES and not self.hung
+        if is_new and hold and is_of_machines and hold.probe == "-":
             hold.ends_at = now
         self.served_at = now
 

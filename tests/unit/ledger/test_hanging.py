@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.unit.ledger import stage as stages
@@ -80,7 +82,7 @@ def test_where_another_call_is_answered_meanwhile_the_account_does_not_hang(
 ) -> None:
     """It is an agent, or one machine's way there; calls that began together end together."""
     *burst, other = claim_many(stage, MOST + 4)
-    stage.settle(other, "created", served_by=AGENT, attempts=[stages.attempt()], answers=True)
+    stage.settle(other, "created", served_by=AGENT, attempts=[stages.attempt()])
     for claim in burst:
         hang(stage, claim, hung_ms=10_000)
     assert "hung" not in stage.account()
@@ -90,6 +92,53 @@ def test_where_another_call_is_answered_meanwhile_the_account_does_not_hang(
     for _ in range(MOST):
         hang(stage, stage.claim(), hung_ms=10_000)
     assert hold_of(stage) == ("transient", "1", "-"), "nobody was answered since"
+
+
+def test_an_answer_lets_an_account_go_whose_calls_hung_in_a_row(stage: stages.Stage) -> None:
+    """Where Redis stood still, settles come in any order: the calls were answered between them."""
+    *burst, between = claim_many(stage, MOST + 1)
+    for claim in burst:
+        hang(stage, claim)
+    assert hold_of(stage) == ("transient", "1", "-")
+    answer = stages.attempt(errcode=0, error=None)
+    taken = stage.settle(between, "created", served_by=AGENT, attempts=[answer])
+    assert taken.has_stirred
+    assert not {"hold", "hung", "because"} & set(stage.account())
+    stage.check()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"status": "queued"},
+        {"status": "waiting", "reason": "agent_offline"},
+        {"status": "waiting", "reason": "transient", "wait_seconds": 2},
+    ],
+)
+def test_what_is_no_answer_lets_no_account_go(stage: stages.Stage, said: dict[str, Any]) -> None:
+    """A claim that is given back, one that finds nobody to ask, and a busy WeChat."""
+    *burst, between = claim_many(stage, MOST + 1)
+    for claim in burst:
+        hang(stage, claim)
+    busy = [stages.attempt(errcode=-1, error="busy")] if said.get("reason") == "transient" else []
+    stage.settle(between, **said, attempts=busy)
+    assert hold_of(stage) == ("transient", "1", "-")
+
+
+def test_what_a_machine_cannot_do_ends_no_row(stage: stages.Stage) -> None:
+    """It never reached WeChat."""
+    stage.announce(worker="w2")
+    *burst, between, last = claim_many(stage, MOST + 1)
+    for claim in burst[: MOST - 1]:
+        hang(stage, claim)
+    unreached = [stages.attempt(errcode=None, error="never_left")]
+    stage.settle(
+        between, "waiting", reason="transient", holds=claims.Holds.MACHINE, attempts=unreached
+    )
+    assert stage.account()["hung"] == str(MOST - 1)
+    assert "answered" not in stage.account()
+    hang(stage, last)
+    assert hold_of(stage)[0] == "transient"
 
 
 @pytest.mark.parametrize(("hanging", "well"), [(AGENT, OTHER), (OTHER, AGENT)])
@@ -168,12 +217,14 @@ def test_a_call_that_ends_in_time_ends_the_row(
     stage: stages.Stage, status: str, reason: str | None
 ) -> None:
     """Whatever it came to: calls do not hang one after the other."""
-    *first, between, last = claim_many(stage, MOST + 1)
-    for claim in first[: MOST - 1]:
+    *first, between = claim_many(stage, MOST)
+    for claim in first:
         hang(stage, claim)
-    stage.settle(between, status, reason=reason, attempts=[stages.attempt()], wait_seconds=9)
+    stage.settle(between, status, reason=reason, attempts=[stages.attempt()], wait_seconds=99)
     assert "hung" not in stage.account()
-    hang(stage, last)
+    stage.pass_seconds(11)
+    stage.submit("oNEXT")
+    hang(stage, stage.claim())
     assert stage.account()["hung"] == "1"
     assert "hold" not in stage.account()
     stage.check()
@@ -235,6 +286,7 @@ def test_a_probe_that_succeeds_lets_the_others_go(stage: stages.Stage) -> None:
     assert not {"hold", "hung", "because"} & set(stage.account())
     assert left > 0
     assert len(stage.let_out()) == left
+    stage.pass_seconds(11)
     hang(stage, stage.claim())
     assert stage.account()["hung"] == "1"
     assert "hold" not in stage.account()

@@ -33,7 +33,7 @@ def live_a_full_life(stage: stages.Stage) -> None:
     again = {"crashes": 1, "out": frozenset({AGENT}), "wait_seconds": 9}
     stage.settle(crashed, "waiting", reason="transient", **again)
     served = stage.claim(stage.submit("oSERVED", kf_account=OTHER).id)
-    stage.settle(served, "created", served_by=OTHER, doubt=claims.Doubt.cleared(), answers=True)
+    stage.settle(served, "created", served_by=OTHER, doubt=claims.Doubt.cleared())
     refused = stage.claim(stage.submit("oREFUSED", kf_account="kf9@acct", appid="wx2").id)
     stage.settle(refused, "waiting", reason="quota", because="45009 no", wait_seconds=9)
     hung = stage.claim(stage.submit("oHUNG", kf_account=OTHER).id)

@@ -291,7 +291,7 @@ class Everybody(working.Working):
         for _ in range(100):
             if not stage.ledger.waiting.adopt(limit):
                 break
-        self.model.adopt(now)
+        self.model.adopt(limit, now)
 
     @stateful.rule(seconds=st.sampled_from([1, 10, 10, 30, 30, 70, 700, 4000, 90_000]))
     def time_passes(self, seconds: float) -> None:

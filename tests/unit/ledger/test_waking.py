@@ -186,7 +186,11 @@ def test_a_final_record_is_removed_with_all_its_traces(stage: stages.Stage) -> N
     assert stage.ledger.waiting.purge(10) == 0
     stage.pass_seconds(stage.config.retention_hours * 3600 + 1)
     assert stage.ledger.waiting.purge(10) == 2
-    assert stage.all_keys() - before == {stage.keys.events, f"{stage.keys.base}clock"}
+    assert stage.all_keys() - before == {
+        stage.keys.events,
+        stage.keys.account(APPID),
+        f"{stage.keys.base}clock",
+    }
 
 
 def test_a_record_stays_as_long_as_a_key_points_at_it(stage: stages.Stage) -> None:

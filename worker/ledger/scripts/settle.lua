@@ -1,10 +1,9 @@
 -- Write what became of a claim, and take the next request in the same round trip.
 -- ARGV: retention, id, fence, status, reason, holds (what waits with it: request, room, account or machine), wait_ms,
 --       doubt, served_by, attempts, calls, strikes, crashes, out, because, hanging_ms (for how long the account is held
---       should this call be one too many that hung; 0 when it did not), hung_ms (how long it took), answers (1 to note
---       that the account does), worker, mark (with which the worker steps back,
---       see `machines.lua`; or ''), n, then n times (slot, call, message), then what claim_next takes (nothing: take
---       none).
+--       should this call be one too many that hung; 0 when it did not), hung_ms (how long it took), worker, mark (with
+--       which the worker steps back, see `machines.lua`; or ''), n, then n times (slot, call, message), then what
+--       claim_next takes (nothing: take none).
 -- Returns {written, stirred, claimed}: `written` is the status that it has now, or 'lost' when the claim was not ours
 -- any more; `stirred` is 1 when others may go now.
 -- A settle sent again finds its fence on a record that is not calling: it was written, and that is fine.
@@ -12,8 +11,8 @@ local id, fence, status, reason, holds = ARGV[2], tonumber(ARGV[3]), ARGV[4], AR
 local wait_ms, doubt, served_by, attempts, calls = tonumber(ARGV[7]), ARGV[8], ARGV[9], ARGV[10], ARGV[11]
 local strikes, crashes, out, because = ARGV[12], ARGV[13], ARGV[14], ARGV[15]
 local hanging_ms, hung_ms = tonumber(ARGV[16]), tonumber(ARGV[17])
-local answers, worker, mark, n = ARGV[18] == '1', ARGV[19], ARGV[20], tonumber(ARGV[21])
-local FIRST_ATTEMPT = 22
+local worker, mark, n = ARGV[18], ARGV[19], tonumber(ARGV[20])
+local FIRST_ATTEMPT = 21
 local next_argument = FIRST_ATTEMPT + 3 * n
 local stirred = 0
 
@@ -22,18 +21,30 @@ local ENDS = { created = true, already_served = true, failed = true, waiting = t
 local NO_ANSWER = { transient = true, token = true, gave_up = true, internal_error = true, unconfirmed = true }
 -- So many calls of an account that hung in a row hold it, and what is said of it then.
 local MOST_HUNG = 5
+-- That an account answers is noted so often.
+local ANSWERED_MS = 1000
 local HANGS = '- its calls hang: ' .. MOST_HUNG .. ' in a row took more than a second and left the fan unsure'
 local HELD = { account = true, machine = true }
 local function is_answer() return not HELD[holds] and ENDS[status] and not NO_ANSWER[reason] end
 
--- This claim was the probe of a held account, and the account answers again.
+-- A held account answers again: this claim was its probe; or calls of it hung in a row, and this one was answered.
 local function end_hold(rec)
   local account = account_of(rec.appid)
-  if not account.hold or account.hold.probe ~= id then return end
+  local hold = account.hold
+  if not hold or not (hold.probe == id or (hold.reason == 'transient' and n > 0)) then return end
   redis.call('HDEL', account.key, 'hold', 'held_at', 'because')
   account.hold = nil
   open_gate(rec.appid)
   stirred = 1
+end
+
+-- A call of the account was answered in time.
+local function note_answer(account)
+  if NOW - past(account.answered) >= ANSWERED_MS then redis.call('HSET', account.key, 'answered', NOW) end
+  if account.hung then
+    redis.call('HDEL', account.key, 'hung')
+    account.hung = nil
+  end
 end
 
 -- Counts the calls of an account that hung in a row. Returns until when it is held for that, if it is: from then on one
@@ -41,11 +52,7 @@ end
 local function hold_hanging(rec)
   local account = account_of(rec.appid)
   if hanging_ms == 0 then
-    if answers then redis.call('HSET', account.key, 'answered', NOW) end
-    if account.hung and n > 0 then
-      redis.call('HDEL', account.key, 'hung')
-      account.hung = nil
-    end
+    if n > 0 and holds ~= 'machine' then note_answer(account) end
     return nil
   end
   -- Another call was answered since this one began: an agent, or this machine, hangs, and not the account.
