@@ -94,6 +94,16 @@ def test_where_another_call_is_answered_meanwhile_the_account_does_not_hang(
     assert hold_of(stage) == ("transient", "1", "-"), "nobody was answered since"
 
 
+def test_an_answer_of_a_moment_after_the_last_note_counts_too(stage: stages.Stage) -> None:
+    """Not each is noted; where few calls of a burst hang, they end last, one after the other."""
+    burst = claim_many(stage, MOST)
+    answered = round(stage.now() * 1000) - 10_000
+    stage.client.hset(stage.keys.account(APPID), "answered", answered)
+    for claim in burst:
+        hang(stage, claim, hung_ms=round(stage.now() * 1000) - answered - 1)
+    assert "hung" not in stage.account()
+
+
 def test_an_answer_lets_an_account_go_whose_calls_hung_in_a_row(stage: stages.Stage) -> None:
     """Where Redis stood still, settles come in any order: the calls were answered between them."""
     *burst, between = claim_many(stage, MOST + 1)
