@@ -32,7 +32,7 @@ THREADS: Final = 8
 NAMES_SECONDS: Final = 600.0
 #: Time between two tries where WeChat refuses the list, in seconds: a person has to act.
 REFUSED_SECONDS: Final = 60.0
-#: The same once two readings in a row hung, in seconds: each keeps a thread busy that others need.
+#: The same once two readings in a row by this process hung: each keeps a thread busy, in seconds.
 HUNG_SECONDS: Final = 20.0
 
 

@@ -1,10 +1,10 @@
 """A urllib3 connection that takes a call with a deadline, and gives each of its steps what is left.
 
 requests' own timeouts restart with every byte, so that a server which drips one byte a second holds
-a slot for ever. Here name lookup, connecting, TLS, sending and every single receive share one
+a slot for ever. Here name lookup, connecting, TLS, sending and every single wait share one
 deadline, without a thread to watch them: an open socket never blocks, and whoever has to wait for
 it polls for no longer than the call may still take. Only the name lookup is beyond reach: it ends
-when the resolver does, and the call fails after it.
+when the resolver does, and the call fails after it. What has come by then is read all the same.
 
 Calls are what a worker's CPU is spent on, so that one is made of few steps: a look at the idle
 connection, one send, one wait, one receive, and one regular expression over a plain reply.
@@ -28,6 +28,8 @@ import urllib3.util.connection
 
 #: An idle connection older than this is not trusted: a server or a gateway may be dropping it.
 IDLE_SECONDS = 20.0
+#: For how long a reply that has come is read after the deadline.
+LATE_SECONDS = 1.0
 #: Most bytes of one reply that are taken off the wire, headers and all. http.client has no bound of
 #: its own for some malformed replies: after a chunk size of -1 it reads to the end of the stream.
 WIRE_LIMIT = 768 * 1024
@@ -52,12 +54,27 @@ PLAIN_HEAD = re.compile(
 class Call:
     """One call on its way: when it must be over, and whether WeChat may have seen it."""
 
-    __slots__ = ("deadline", "has_left", "started_at")
+    __slots__ = ("deadline", "has_left", "late_at", "started_at")
 
     def __init__(self, timeout_seconds: float) -> None:
         self.started_at = time.monotonic()
         self.deadline = self.started_at + timeout_seconds
         self.has_left = False
+        #: When the deadline was first seen to be over.
+        self.late_at: float | None = None
+
+    def check_late(self) -> None:
+        """Raise TimeoutError once a reply was read for longer than it may be after the deadline.
+
+        What came while this process was stopped is taken, however late; what keeps coming is not.
+        """
+        now = time.monotonic()
+        if now < self.deadline:
+            return
+        if self.late_at is None:
+            self.late_at = now
+        elif now > self.late_at + LATE_SECONDS:
+            raise TimeoutError("no time left")
 
     def remaining_seconds(self) -> float:
         """What is left of the deadline; raises TimeoutError when nothing is."""
@@ -139,6 +156,7 @@ class Connection(urllib3.connection.HTTPConnection):
         meanwhile, and a reply is worth more than the doubt whether there was one.
         """
         while True:
+            self.call.check_late()
             try:
                 return self.sock.recv(size) or b""  # where TLS goes through TLS, its end is a 0
             except (BlockingIOError, ssl.SSLWantReadError):

@@ -252,6 +252,7 @@ class Model(book.Book):
         one, account = self.requests[claim.id], self.accounts[claim.appid]
         assert got.is_cancelled == one.is_cancelled
         self._learn(one, progress.doubt.mark, now)
+        account.hung = 0 if _is_answered(progress) else account.hung
         if offline:
             account.offline[offline] = now
             if account.is_fresh(now) and offline in account.sessions:
@@ -316,7 +317,7 @@ class Model(book.Book):
         tells = {"created", "already_served", "failed", "waiting"}
         if not (is_answer and said.status in tells and account.hold):
             return
-        ends_row = account.hold.reason == "transient" and said.progress.attempts
+        ends_row = account.hold.reason == "transient" and _is_answered(said.progress)
         if account.hold.probe == one.id or ends_row:
             account.hold = None
 
@@ -325,8 +326,7 @@ class Model(book.Book):
     ) -> bool:
         """Counts calls that hung in a row; whether the account is held for that."""
         if said.hanging_seconds is None:
-            is_answered = said.progress.attempts and said.holds is not claims.Holds.MACHINE
-            account.hung = 0 if is_answered else account.hung
+            account.hung = 0 if _is_answered(said.progress) else account.hung
             return False
         account.hung += 1
         is_probe = account.hold is not None and account.hold.probe == one.id
@@ -500,3 +500,8 @@ class Model(book.Book):
             if self.newest.get(one.fan) == one.id:
                 del self.newest[one.fan]
         return len(over[:limit])
+
+
+def _is_answered(progress: claims.Progress) -> bool:
+    """Whether the last call was answered by WeChat, with a code."""
+    return bool(progress.attempts) and progress.attempts[-1].errcode is not None

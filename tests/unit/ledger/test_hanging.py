@@ -95,8 +95,9 @@ def test_where_another_call_is_answered_meanwhile_the_account_does_not_hang(
 
 
 def test_an_answer_of_a_moment_after_the_last_note_counts_too(stage: stages.Stage) -> None:
-    """Not each is noted; where few calls of a burst hang, they end last, one after the other."""
-    burst = claim_many(stage, MOST)
+    """Not each is noted: a call that began just after the noted one may be older than the last."""
+    *burst, first = claim_many(stage, MOST + 1)
+    stage.settle(first, "queued")
     answered = round(stage.now() * 1000) - 10_000
     stage.client.hset(stage.keys.account(APPID), "answered", answered)
     for claim in burst:
@@ -133,6 +134,29 @@ def test_what_is_no_answer_lets_no_account_go(stage: stages.Stage, said: dict[st
     busy = [stages.attempt(errcode=-1, error="busy")] if said.get("reason") == "transient" else []
     stage.settle(between, **said, attempts=busy)
     assert hold_of(stage) == ("transient", "1", "-")
+
+
+def test_a_page_of_a_gateway_ends_no_row(stage: stages.Stage) -> None:
+    """A quick 502, or a connection that is reset, says nothing of the API behind it."""
+    *burst, between, last = claim_many(stage, MOST + 1)
+    for claim in burst:
+        hang(stage, claim)
+    page = stages.attempt(errcode=None, error="unreadable")
+    stage.settle(between, "waiting", reason="transient", attempts=[page], wait_seconds=9)
+    assert "answered" not in stage.account()
+    hang(stage, last)
+    assert hold_of(stage) == ("transient", "1", "-")
+
+
+def test_an_answer_before_the_last_call_of_a_delivery_ends_the_row(stage: stages.Stage) -> None:
+    """65415 of the first agent, though nobody else can be asked."""
+    *burst, between = claim_many(stage, MOST)
+    for claim in burst:
+        hang(stage, claim)
+    told = stages.progress(between, attempts=[stages.attempt()])
+    stage.ledger.find_next(between, told, out=(), offline=AGENT, visited=[AGENT])
+    assert "hung" not in stage.account()
+    assert "answered" in stage.account()
 
 
 def test_what_a_machine_cannot_do_ends_no_row(stage: stages.Stage) -> None:

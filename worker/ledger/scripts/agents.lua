@@ -58,8 +58,9 @@ local function hold_suspect(account, kf_account)
   if times > 0 then write_lie(account, kf_account, NOW + SUSPECT_MS, times, 1) end
 end
 
--- The call to `kf_account` is over. Where it was a suspect and the answer told nothing of it (the fan is served by
--- another agent, WeChat is busy), the next request may ask it at once.
+-- The call to `kf_account` is over. Where it was a suspect and nothing was learnt of it (the fan is served by another
+-- agent, WeChat is busy, no call was made), the next request may ask it at once. A call that began before it was a
+-- suspect does the same, so that now and then two ask it.
 local function let_suspect_go(account, kf_account)
   if not account.lied or kf_account == '' then return end
   local _, times, is_asked = read_lie(redis.call('HGET', account.key, lie_field(kf_account)))

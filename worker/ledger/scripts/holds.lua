@@ -61,3 +61,21 @@ local function send_probe(account, id)
   local hold = account.hold
   if hold then write_hold(account, NOW + PROBE_MS, hold.reason, hold.strikes, id) end
 end
+
+-- That an account answers is noted so often: the newest answer may be younger by as much.
+local ANSWERED_MS = 100
+
+-- Whether WeChat answered the last of the `n` attempts that are given from ARGV[first] on: it has a code. A lost reply,
+-- or a page of some gateway, tells nothing of the account.
+local function is_answered(n, first)
+  return n > 0 and string.match(ARGV[first + 3 * n - 2], '^%S+ %S+ (%S+)') ~= '-'
+end
+
+-- A call of the account was answered in time.
+local function note_answer(account)
+  if NOW - past(account.answered) >= ANSWERED_MS then redis.call('HSET', account.key, 'answered', NOW) end
+  if account.hung then
+    redis.call('HDEL', account.key, 'hung')
+    account.hung = nil
+  end
+end

@@ -13,10 +13,11 @@ if not rec or rec.fence ~= fence or rec.status ~= 'calling' then return { 'lost'
 learn(rec, doubt, '')
 local account, reason, is_unread, is_counted = account_of(rec.appid), '', false, false
 if offline ~= '' then note_offline(account, offline) end
+if is_answered(n, 14) then note_answer(account) end
 local is_over = chooses and NOW >= rec.deadline_at
 if chooses or calling ~= rec.calling then
   take_off(rec, doubt_of(rec) == rec.calling)
-  let_suspect_go(account, rec.calling)
+  if offline ~= rec.calling then let_suspect_go(account, rec.calling) end
   if account.paused and chooses then
     reason = 'paused'
   elseif chooses and not is_over then

@@ -21,30 +21,20 @@ local ENDS = { created = true, already_served = true, failed = true, waiting = t
 local NO_ANSWER = { transient = true, token = true, gave_up = true, internal_error = true, unconfirmed = true }
 -- So many calls of an account that hung in a row hold it, and what is said of it then.
 local MOST_HUNG = 5
--- That an account answers is noted so often: the newest answer may be younger by as much.
-local ANSWERED_MS = 100
 local HANGS = '- its calls hang: ' .. MOST_HUNG .. ' in a row took more than a second and left the fan unsure'
 local HELD = { account = true, machine = true }
 local function is_answer() return not HELD[holds] and ENDS[status] and not NO_ANSWER[reason] end
 
--- A held account answers again: this claim was its probe; or calls of it hung in a row, and this one was answered.
+-- A held account answers again: this claim was its probe; or it is held as transient (its calls hang, or no machine had
+-- a way there), and this call was answered.
 local function end_hold(rec)
   local account = account_of(rec.appid)
   local hold = account.hold
-  if not hold or not (hold.probe == id or (hold.reason == 'transient' and n > 0)) then return end
+  if not hold or not (hold.probe == id or (hold.reason == 'transient' and is_answered(n, FIRST_ATTEMPT))) then return end
   redis.call('HDEL', account.key, 'hold', 'held_at', 'because')
   account.hold = nil
   open_gate(rec.appid)
   stirred = 1
-end
-
--- A call of the account was answered in time.
-local function note_answer(account)
-  if NOW - past(account.answered) >= ANSWERED_MS then redis.call('HSET', account.key, 'answered', NOW) end
-  if account.hung then
-    redis.call('HDEL', account.key, 'hung')
-    account.hung = nil
-  end
 end
 
 -- Counts the calls of an account that hung in a row. Returns until when it is held for that, if it is: from then on one
@@ -52,10 +42,10 @@ end
 local function hold_hanging(rec)
   local account = account_of(rec.appid)
   if hanging_ms == 0 then
-    if n > 0 and holds ~= 'machine' then note_answer(account) end
+    if is_answered(n, FIRST_ATTEMPT) then note_answer(account) end
     return nil
   end
-  -- Another call was answered since this one began: an agent, or this machine, hangs, and not the account.
+  -- Another call may have been answered since this one began: an agent, or this machine, hangs, and not the account.
   if hung_ms > 0 and past(account.answered) + ANSWERED_MS > NOW - hung_ms then return nil end
   account.hung = redis.call('HINCRBY', account.key, 'hung', 1)
   local is_probe = account.hold and account.hold.probe == id
