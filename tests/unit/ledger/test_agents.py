@@ -519,6 +519,18 @@ def lie(stage: stages.Stage, *names: str) -> None:
     stage.settle(claim, "waiting", reason="agent_offline", wait_seconds=5, strikes=1)
 
 
+def suspect(stage: stages.Stage) -> claims.Claim:
+    """A, who is in the list, answered 65415 some time ago; the claim that asks it next."""
+    stage.observe(dict.fromkeys([A, B], 0))
+    first = stage.claim(stage.submit("o1", kf_account=A, fallbacks=[B]).id)
+    stage.settle(stage.find_next(first, offline=A), "created", served_by=B)
+    stage.pass_seconds(11)
+    stage.observe(dict.fromkeys([A, B], 0))
+    claim = stage.claim(stage.submit("o2", kf_account=A, fallbacks=[B]).id)
+    assert claim.calling == A
+    return claim
+
+
 def asked(stage: stages.Stage, openid: str, *names: str) -> str | None:
     """Whom the next request of this ladder would ask first; it gives its claim back."""
     first, *fallbacks = names
@@ -572,13 +584,7 @@ def test_what_a_call_said_outlives_the_next_readings(stage: stages.Stage) -> Non
 
 def test_a_suspect_is_asked_by_one_request_at_a_time(stage: stages.Stage) -> None:
     """The others go past it meanwhile; its second lie counts for a minute."""
-    stage.observe(dict.fromkeys([A, B], 0))
-    first = stage.claim(stage.submit("o1", kf_account=A, fallbacks=[B]).id)
-    stage.settle(stage.find_next(first, offline=A), "created", served_by=B)
-    stage.pass_seconds(11)
-    stage.observe(dict.fromkeys([A, B], 0))
-    probing = stage.claim(stage.submit("o2", kf_account=A, fallbacks=[B]).id)
-    assert probing.calling == A
+    probing = suspect(stage)
     assert asked(stage, "o3", A, B) == B
     assert stage.find_next(probing, offline=A).calling == B
     stage.pass_seconds(50)
@@ -594,13 +600,7 @@ def test_an_answer_that_tells_nothing_of_a_suspect_lets_the_next_one_ask_it(
     stage: stages.Stage, how: str
 ) -> None:
     """A room of fans whom others serve must not pass a suspect one in fifteen seconds."""
-    stage.observe(dict.fromkeys([A, B], 0))
-    first = stage.claim(stage.submit("o1", kf_account=A, fallbacks=[B]).id)
-    stage.settle(stage.find_next(first, offline=A), "created", served_by=B)
-    stage.pass_seconds(11)
-    stage.observe(dict.fromkeys([A, B], 0))
-    claim = stage.claim(stage.submit("o2", kf_account=A, fallbacks=[B]).id)
-    assert claim.calling == A
+    claim = suspect(stage)
     if how == "served elsewhere":
         stage.settle(claim, "already_served", served_by=C)
     elif how == "busy":

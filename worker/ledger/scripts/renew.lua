@@ -7,13 +7,14 @@
 -- `reason` ('' when every target is wrong); `left_ms` is the time to the deadline, which a join may have moved.
 local id, fence, calling, chooses, lease_ms = ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5] == '1', tonumber(ARGV[6])
 local doubt, out, offline, visited, n = ARGV[7], ARGV[8], ARGV[9], ARGV[10], tonumber(ARGV[13])
+local FIRST_ATTEMPT = 14
 
 local rec = load(id)
 if not rec or rec.fence ~= fence or rec.status ~= 'calling' then return { 'lost' } end
 learn(rec, doubt, '')
 local account, reason, is_unread, is_counted = account_of(rec.appid), '', false, false
 if offline ~= '' then note_offline(account, offline) end
-if is_answered(n, 14) then note_answer(account) end
+if is_answered(n, FIRST_ATTEMPT) then note_answer(account) end
 local is_over = chooses and NOW >= rec.deadline_at
 if chooses or calling ~= rec.calling then
   take_off(rec, doubt_of(rec) == rec.calling)
@@ -28,7 +29,7 @@ if chooses or calling ~= rec.calling then
     if chooses then hold_suspect(account, calling) end
   end
 end
-local fields = attempt_fields(n, 14)
+local fields = attempt_fields(n, FIRST_ATTEMPT)
 for _, part in ipairs({ 'lease', lease_ms, 'calling', calling, 'attempts', ARGV[11], 'calls', ARGV[12] }) do
   fields[#fields + 1] = part
 end
