@@ -485,7 +485,6 @@ class Model(book.Book):
         self.turns.clear()
         for lane in ("escalation", "batch"):
             queued = [each for each in self.in_state("queued") if each.lane == lane]
-            queued.sort(key=lambda each: (each.submitted_at, each.id))
             for place, one in enumerate(queued):
                 self.moment += place % limit == 0
                 one.lane_class = lanes.class_of(one, now)
