@@ -34,7 +34,7 @@ class Book:
             for name in ("wake_at", "finished_at", "removed_at", "kept_until"):
                 setattr(one, name, getattr(one, name) and getattr(one, name) - ms)
         for account in self.accounts.values():
-            for name in ("served_at", "began_at", "fresh_until", "next_at"):
+            for name in ("served_at", "began_at", "fresh_until", "next_at", "answered_at"):
                 setattr(account, name, getattr(account, name) and getattr(account, name) - ms)
             if account.hold:
                 account.hold.ends_at -= ms
@@ -55,6 +55,7 @@ class Book:
         for account in self.accounts.values():
             turns += [account.fresh_until, account.next_at + standing.BLIND_MS]
             turns += [account.served_at + standing.SILENT_MS]
+            turns += [account.answered_at + standing.ANSWERED_MS + standing.HUNG_MS]
             turns += [account.hold.ends_at] if account.hold else []
         return any(now < at < now + 3000 for at in turns)
 

@@ -7,7 +7,7 @@ import dataclasses
 from tests.unit.ledger import model as models
 from tests.unit.ledger import recount
 from tests.unit.ledger import stage as stages
-from tests.unit.ledger.standing import Account, Request
+from tests.unit.ledger.standing import ANSWERED_MS, Account, Request
 
 #: The model's numbers and texts that a record keeps under these names; absent is 0 or "".
 _WRITTEN = {
@@ -118,6 +118,9 @@ class Comparison:
         assert int(fields.get("began", 0)) == account.began_at
         assert ("blind" in fields) == account.is_blind
         assert int(fields.get("hung", 0)) == account.hung
+        answered_at = int(fields.get("answered", 0))
+        assert abs(answered_at - account.answered_at) <= ANSWERED_MS + self.took_ms
+        account.answered_at = answered_at
         account.fresh_until, account.next_at = (
             int(fields.get("fresh", 0)),
             int(fields.get("next", 0)),

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from tests.unit.ledger import book, lanes
-from tests.unit.ledger.standing import FINAL, Account, Hold, Pointer, Request
+from tests.unit.ledger.standing import ANSWERED_MS, FINAL, Account, Hold, Pointer, Request
 from worker.contract import request
 from worker.ledger import claims
 
@@ -252,7 +252,8 @@ class Model(book.Book):
         one, account = self.requests[claim.id], self.accounts[claim.appid]
         assert got.is_cancelled == one.is_cancelled
         self._learn(one, progress.doubt.mark, now)
-        account.hung = 0 if _is_answered(progress) else account.hung
+        if _is_answered(progress):
+            account.note_answer(now)
         if offline:
             account.offline[offline] = now
             if account.is_fresh(now) and offline in account.sessions:
@@ -326,8 +327,11 @@ class Model(book.Book):
     ) -> bool:
         """Counts calls that hung in a row; whether the account is held for that."""
         if said.hanging_seconds is None:
-            account.hung = 0 if _is_answered(said.progress) else account.hung
+            if _is_answered(said.progress):
+                account.note_answer(now)
             return False
+        if account.answered_at + ANSWERED_MS > now - said.hung_ms:
+            return False  # another call may have been answered since this one began
         account.hung += 1
         is_probe = account.hold is not None and account.hold.probe == one.id
         if account.hung < MOST_HUNG and not is_probe:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 BLIND_MS = 60_000
 #: A worker that was silent for so long may be gone.
 SILENT_MS = 15_000
+#: An answer is noted so often, and a call that hangs does so for so long.
+ANSWERED_MS, HUNG_MS = 100, 10_000
 #: What an account can be held for because no machine gets through.
 OF_MACHINES = {"token", "account_blocked", "transient"}
 FINAL = {"created", "already_served", "failed", "expired", "cancelled"}
@@ -34,6 +36,8 @@ class Account:
     hold: Hold | None = None
     #: How many of its calls hung in a row.
     hung: int = 0
+    #: About when a call of it was answered last.
+    answered_at: int = 0
     #: When its only worker announced it last.
     served_at: int = 0
     began_at: int = 0
@@ -95,6 +99,12 @@ class Account:
             return False
         is_suspect = is_fresh and agent in self.lied
         return None if limit or is_suspect or (mark is not None and not is_fresh) else True
+
+    def note_answer(self, now: int) -> None:
+        """A call of it was answered."""
+        self.hung = 0
+        if now - self.answered_at >= ANSWERED_MS:
+            self.answered_at = now
 
     def announce(self, now: int) -> None:
         """Where nobody was there, who comes is a reason to probe."""

@@ -37,6 +37,7 @@ def live_a_full_life(stage: stages.Stage) -> None:
     refused = stage.claim(stage.submit("oREFUSED", kf_account="kf9@acct", appid="wx2").id)
     stage.settle(refused, "waiting", reason="quota", because="45009 no", wait_seconds=9)
     hung = stage.claim(stage.submit("oHUNG", kf_account=OTHER).id)
+    stage.pass_seconds(1)  # since the last answer
     stage.settle(hung, "waiting", reason="transient", hanging_seconds=15, wait_seconds=9)
     shared = claims.Taker(worker="w1", slots=8)
     stage.submit("oANOTHER", appid="wx2")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.ledger import machine
 from tests.unit.ledger import stage as stages
 from tests.unit.ledger.machine import AGENTS
+from tests.unit.ledger.standing import HUNG_MS
 from worker import errors
 from worker.contract import record
 from worker.ledger import claims
@@ -81,10 +82,17 @@ class Working(machine.Machine):
     @stateful.rule(
         appid=st.sampled_from(["wx1", "wx1", "wx2"]),
         calls=st.sampled_from([4, 5, 6]),
+        rests=st.booleans(),
         probes=st.booleans(),
     )
-    def hang(self, appid: str, calls: int, probes: bool) -> None:
-        """Call after call of an account hangs, until nobody may call any more; then the probe."""
+    def hang(self, appid: str, calls: int, rests: bool, probes: bool) -> None:
+        """Call after call of an account hangs, until nobody may call any more; then the probe.
+
+        Where it `rests` before, none of them began before the last answer.
+        """
+        if rests:
+            self.begin()
+            self._pass(15)
         for _ in range(calls):
             self._hang_once(appid)
         if probes:
@@ -316,6 +324,7 @@ class Working(machine.Machine):
             out=claim.out,
             because="40001 expired" if reason == "token" else "",
             hanging_seconds=hanging_seconds if (status, reason) in MAY_HANG else None,
+            hung_ms=HUNG_MS,
         )
 
     def _settle(

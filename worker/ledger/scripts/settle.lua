@@ -1,9 +1,9 @@
 -- Write what became of a claim, and take the next request in the same round trip.
 -- ARGV: retention, id, fence, status, reason, holds (what waits with it: request, room, account or machine), wait_ms,
 --       doubt, served_by, attempts, calls, strikes, crashes, out, because, hanging_ms (for how long the account is held
---       should this call be one too many that hung; 0 when it did not), hung_ms (how long it took; 0: not told),
---       worker, mark (with which the worker steps back, see `machines.lua`; or ''), n, then n times (slot, call,
---       message), then what claim_next takes (nothing: take none).
+--       should this call be one too many that hung; 0 when it did not), hung_ms (how long it took), worker, mark (with
+--       which the worker steps back, see `machines.lua`; or ''), n, then n times (slot, call, message), then what
+--       claim_next takes (nothing: take none).
 -- Returns {written, stirred, claimed}: `written` is the status that it has now, or 'lost' when the claim was not ours
 -- any more; `stirred` is 1 when others may go now.
 -- A settle sent again finds its fence on a record that is not calling: it was written, and that is fine.
@@ -46,7 +46,7 @@ local function hold_hanging(rec)
     return nil
   end
   -- Another call may have been answered since this one began: an agent, or this machine, hangs, and not the account.
-  if hung_ms > 0 and past(account.answered) + ANSWERED_MS > NOW - hung_ms then return nil end
+  if past(account.answered) + ANSWERED_MS > NOW - hung_ms then return nil end
   account.hung = redis.call('HINCRBY', account.key, 'hung', 1)
   local is_probe = account.hold and account.hold.probe == id
   if account.hung < MOST_HUNG and not is_probe then return nil end
