@@ -39,6 +39,8 @@ _OF_ACCOUNTS, _EXPIRING = (
     ("account:", "token:", "serving:", "slots:"),
     ("door:", "given:", "wanted:", "joined:", "stepped_back:"),
 )
+#: What PTTL answers of a key that no deadline removes; of one that is gone it answers -2.
+_NEVER_EXPIRES = -1
 #: A session is opened in WeChat's time, settled in Redis's: one machine, rounded.
 _ROUNDED_MS = 2
 
@@ -216,8 +218,9 @@ def _owned_by_nobody(ledger: ledger_book.LedgerBook) -> Iterator[str]:
             continue
         if kind.startswith(("rooms", "due", "index:", "stirring", "turns", *_EMPTY)):
             continue  # told of above
-        if not (kind.startswith(_EXPIRING) and ledger.left_ms[name] >= 0):
-            yield f"{name} belongs to nobody"
+        if kind.startswith(_EXPIRING) and ledger.left_ms[name] != _NEVER_EXPIRES:
+            continue  # or it went between two looks, as a mark does that a worker takes back
+        yield f"{name} belongs to nobody"
     for id_, fields in records.items():
         newest = ledger.texts.get(ledger.keys.fan(fields["appid"], fields["openid"]), "nothing")
         if newest not in records or records[newest]["openid"] != fields["openid"]:

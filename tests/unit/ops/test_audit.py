@@ -141,6 +141,7 @@ def test_what_is_doubled_is_found() -> None:
         {"slots": {"abc123": {"wx1": "0", "wx2": "1"}}},
         with_key("given:wx1:anna@shop", "zset", members={ID: float("inf")}, left_ms=1000),
         with_key("given:wx1:anna@shop", "zset", members={ID: 1.0}),
+        with_key("stepped_back:host:1:abc123", "hash"),
         with_key("request:0123456789abcdefghjm", "hash"),
         with_key("fan:wx1:oOTHER", text="0123456789abcdefghjm"),
         with_key("doubt:wx1:oFAN", text=AGENT, left_ms=1000),
@@ -163,6 +164,7 @@ def test_what_expires_or_belongs_to_somebody_may_stay() -> None:
     for changes in (
         with_key("door:wx1:anna@shop", "hash", left_ms=1000),
         with_key("given:wx1:anna@shop", "zset", members={ID: 1.0}, left_ms=1000),
+        with_key("stepped_back:host:1:abc123", "hash", left_ms=-2),  # gone since it was listed
         with_key("key:wx1:order-1", text=f"{ID} 00"),
         with_key("account:wx1", "hash"),
         with_key("token:wx1", "hash"),
